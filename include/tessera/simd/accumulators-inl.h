@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A register tile without arrays.
+//
+// Vectors of RVV and SVE have no size: they cannot be array elements, members or captures by value.
+// What every target does have is local variables, so N accumulators are N locals, made by recursion
+// and handed on as a parameter pack of references. When all is inlined, no reference and no stack
+// slot is left.
+
+#if defined(TESSERA_SIMD_ACCUMULATORS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_SIMD_ACCUMULATORS_INL_H_
+#undef TESSERA_SIMD_ACCUMULATORS_INL_H_
+#else
+#define TESSERA_SIMD_ACCUMULATORS_INL_H_
+#endif
+
+#include "tessera/simd/target-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+// Calls f(acc0, acc1, ..., acc{N-1}), each a reference to its own vector of zeros, and returns what
+// f returns. f must be always_inline: a lambda with TESSERA_LAMBDA.
+template <int N, class D, class F, class... Acc>
+TESSERA_INLINE decltype(auto) with_accumulators(D d, F&& f, Acc&... acc) {
+  if constexpr (sizeof...(Acc) == N) {
+    return f(acc...);
+  } else {
+    auto next = zero(d);
+    return with_accumulators<N>(d, f, acc..., next);
+  }
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_SIMD_ACCUMULATORS_INL_H_
