@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+# One binary for the architecture, run on many emulated cores.
+include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
+tessera_find_qemu(${CMAKE_SYSTEM_PROCESSOR} qemu)
+
+function(tessera_add_core name cpu)
+  tessera_add_run(${name} EMULATOR "${qemu}" -cpu "${cpu}" ARGS ${TESSERA_TEST_ARGS} ${ARGN})
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
+  # ta1s: tail and masked-off lanes come back as ones, which finds kernels that rely on kept lanes.
+  foreach(vlen 128 256 512 1024)
+    tessera_add_core(rvv-vlen${vlen} "rv64,v=true,vlen=${vlen}")
+    tessera_add_core(rvv-vlen${vlen}-ta1s "rv64,v=true,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
+  endforeach()
+  tessera_add_core(rv64-without-v "rv64,v=false")
+elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  tessera_add_core(neon cortex-a72)
+  tessera_add_core(neon-bf16 "max,sve=off")
+  tessera_add_core(sve2-128 "max,sve-max-vq=1")
+  tessera_add_core(sve-256 "max,sve-max-vq=2")
+  tessera_add_core(sve-512 a64fx)
+  tessera_add_core(sve2-512 "max,sve-max-vq=4")
+endif()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything that runs on this machine.
+
+# One entry for each file of tests, so that they run side by side.
+foreach(source ${kernel_tests} ${dispatch_tests})
+  cmake_path(GET source STEM name)
+  tessera_add_run(${name} ARGS --filenames-as-tags "[#${name}]")
+endforeach()
+add_test(NAME unknown-target COMMAND "${CMAKE_COMMAND}" "-DSAYS=TESSERA_TARGET: expected one of"
+  -P "${expect_failure}" -- "${CMAKE_COMMAND}" -E env TESSERA_TARGET=avx2000 "$<TARGET_FILE:tessera_test>" --filenames-as-tags "[#gemm_test]")
+
+# The other ways to use the library: header-only in two translation units, in static mode, without exceptions.
+tessera_add_test_executable(tessera_header_only_test tessera odr_a.cc odr_b.cc odr_test.cc)
+add_test(NAME header-only COMMAND tessera_header_only_test)
+
+tessera_add_test_executable(tessera_static_test tessera ${kernel_tests})
+target_compile_definitions(tessera_static_test PRIVATE TESSERA_STATIC)
+target_compile_options(tessera_static_test PRIVATE $<$<STREQUAL:${CMAKE_SYSTEM_PROCESSOR},x86_64>:-march=haswell>)
+add_test(NAME static COMMAND tessera_static_test)
+
+add_executable(tessera_no_exceptions_test no_exceptions_test.cc)
+target_link_libraries(tessera_no_exceptions_test PRIVATE tessera)
+target_compile_options(tessera_no_exceptions_test PRIVATE -fno-exceptions)
+add_test(NAME no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: "
+  -P "${expect_failure}" -- "$<TARGET_FILE:tessera_no_exceptions_test>")
+
+# Every header compiles on its own, and twice. (*-inl.h are compiled once per target, by their includers.)
+file(GLOB_RECURSE headers RELATIVE "${PROJECT_SOURCE_DIR}/include" CONFIGURE_DEPENDS
+  "${PROJECT_SOURCE_DIR}/include/tessera/*.h")
+list(FILTER headers EXCLUDE REGEX "-inl\\.h$")
+foreach(header ${headers})
+  string(MAKE_C_IDENTIFIER "${header}" name)
+  set(source "${CMAKE_CURRENT_BINARY_DIR}/headers/${name}.cc")
+  file(CONFIGURE OUTPUT "${source}" CONTENT "#include \"${header}\"\n#include \"${header}\"\n")
+  list(APPEND header_sources "${source}")
+endforeach()
+add_library(tessera_headers_test OBJECT ${header_sources})
+target_link_libraries(tessera_headers_test PRIVATE tessera)
+target_compile_definitions(tessera_headers_test PRIVATE TESSERA_COMPILED)
+
+# Wrong uses must not compile, and the compiler must print the sentence that the file names (// EXPECT: ...).
+file(GLOB wrong_uses CONFIGURE_DEPENDS compile_fail/*.cc)
+set(include_dirs "$<TARGET_PROPERTY:tessera,INTERFACE_INCLUDE_DIRECTORIES>;$<TARGET_PROPERTY:hwy::hwy,INTERFACE_INCLUDE_DIRECTORIES>")
+foreach(source ${wrong_uses})
+  cmake_path(GET source STEM name)
+  file(STRINGS "${source}" sentence REGEX "^// EXPECT: ")
+  string(REGEX REPLACE "^// EXPECT: *" "" sentence "${sentence}")
+  add_test(NAME compile-fail-${name} COMMAND "${CMAKE_COMMAND}" "-DSAYS=${sentence}" -P "${expect_failure}" --
+    "${CMAKE_CXX_COMPILER}" -std=c++20 -fsyntax-only -DTESSERA_COMPILED "-I$<JOIN:${include_dirs},;-I>" "${source}"
+    COMMAND_EXPAND_LISTS)
+endforeach()
+
+# The loops of the main register tiles must keep everything in registers: whatever compiler there is.
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  set(tiles "N_AVX2::gemm_tile<float, 6, 2, .*TileForm.0" "N_AVX3::gemm_tile<float, 8, 3, .*TileForm.0")
+  set(inner_loop "${PROJECT_SOURCE_DIR}/cmake/check_inner_loop.sh")
+  add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_OBJECTS:tessera_compiled_test>" ${tiles})
+  find_program(TESSERA_CLANG_19 clang++-19)
+  if(TESSERA_CLANG_19)
+    add_test(NAME inner-loop-clang-compile COMMAND "${TESSERA_CLANG_19}" -std=c++20 -O3 -DNDEBUG "-I$<JOIN:${include_dirs},;-I>"
+      -c "${PROJECT_BINARY_DIR}/compiled/dispatch.cc" -o clang.o COMMAND_EXPAND_LISTS)
+    add_test(NAME inner-loop-clang COMMAND "${inner_loop}" clang.o ${tiles})
+    set_tests_properties(inner-loop-clang-compile PROPERTIES FIXTURES_SETUP clang-object)
+    set_tests_properties(inner-loop-clang PROPERTIES FIXTURES_REQUIRED clang-object)
+  endif()
+endif()
+
+# Who includes what.
+add_test(NAME include-directions COMMAND "${PROJECT_SOURCE_DIR}/cmake/check_includes.sh" "${PROJECT_SOURCE_DIR}/include")
+
+# Other projects: each way to find Tessera builds and runs consumer/.
+if(TESSERA_INSTALL)
+  set(stage "${PROJECT_BINARY_DIR}/stage")
+  set(prefix "${stage}${CMAKE_INSTALL_PREFIX}")
+  add_test(NAME install COMMAND "${CMAKE_COMMAND}" --install "${PROJECT_BINARY_DIR}")
+  set_tests_properties(install PROPERTIES ENVIRONMENT "DESTDIR=${stage}" FIXTURES_SETUP installed)
+  function(tessera_add_consumer way)
+    add_test(NAME consumer-${way} COMMAND "${CMAKE_CTEST_COMMAND}"
+      --build-and-test "${CMAKE_CURRENT_SOURCE_DIR}/consumer" "${CMAKE_CURRENT_BINARY_DIR}/consumer-${way}"
+      --build-generator "${CMAKE_GENERATOR}" --build-options -DWAY=${way} -DCMAKE_BUILD_TYPE=Release
+        -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} ${ARGN}
+      --test-command consumer)
+    set_tests_properties(consumer-${way} PROPERTIES FIXTURES_REQUIRED installed TIMEOUT 600)
+  endfunction()
+  set(sources "-DTESSERA_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DTESSERA_DOWNLOAD_DIR=${TESSERA_DOWNLOAD_DIR}")
+  tessera_add_consumer(find_package "-DCMAKE_PREFIX_PATH=${prefix}")
+  tessera_add_consumer(add_subdirectory ${sources})
+  tessera_add_consumer(fetch_content ${sources})
+  find_package(PkgConfig QUIET)
+  if(PKG_CONFIG_FOUND)
+    tessera_add_consumer(pkg_config)
+    set_property(TEST consumer-pkg_config PROPERTY ENVIRONMENT "PKG_CONFIG_SYSROOT_DIR=${stage}"
+      "PKG_CONFIG_PATH=${prefix}/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+  else()
+    message(STATUS "consumer test of the pkg-config file: skipped, install pkg-config")
+  endif()
+endif()

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+# The static mode on xsimd: the same kernel tests, built for one architecture each.
+tessera_add_test_executable(tessera_test tessera::xsimd ${kernel_tests})
+
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
+  include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
+  tessera_find_qemu(riscv64 qemu)
+  target_compile_options(tessera_test PRIVATE -march=rv64gcv_zvl256b -mrvv-vector-bits=zvl)
+  tessera_add_run(xsimd-rvv-vlen256 EMULATOR "${qemu}" -cpu "rv64,v=true,vlen=256")
+  tessera_add_run(xsimd-rvv-vlen256-ta1s EMULATOR
+    "${qemu}" -cpu "rv64,v=true,vlen=256,rvv_ta_all_1s=true,rvv_ma_all_1s=true")
+  # A build for another vector length must say so and stop, before it computes anything.
+  foreach(vlen 128 512)
+    add_test(NAME xsimd-rvv-refuses-vlen${vlen} COMMAND "${CMAKE_COMMAND}" "-DSAYS=vector length"
+      -P "${expect_failure}" -- "${qemu}" -cpu "rv64,v=true,vlen=${vlen}"
+      "$<TARGET_FILE:tessera_test>")
+  endforeach()
+elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
+  include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
+  tessera_find_qemu(aarch64 qemu)
+  tessera_add_run(xsimd-neon EMULATOR "${qemu}" -cpu cortex-a72)
+else()
+  target_compile_options(tessera_test PRIVATE -march=haswell)
+  tessera_add_run(xsimd-avx2)
+
+  # The other architectures, each in a build tree of its own below this one.
+  include(ExternalProject)
+  include("${PROJECT_SOURCE_DIR}/cmake/toolchains/cross-tools.cmake")
+  foreach(arch riscv64 aarch64)
+    tessera_find_cross(${arch} clang missing)
+    if(missing)
+      message(STATUS "xsimd on ${arch}: skipped. ${missing}")
+      continue()
+    endif()
+    set(build "${PROJECT_BINARY_DIR}/${arch}")
+    ExternalProject_Add(xsimd-${arch} SOURCE_DIR "${PROJECT_SOURCE_DIR}" BINARY_DIR "${build}"
+      CMAKE_ARGS -DCMAKE_TOOLCHAIN_FILE=${PROJECT_SOURCE_DIR}/cmake/toolchains/${arch}.cmake
+        -DTESSERA_DOWNLOAD_DIR=${TESSERA_DOWNLOAD_DIR} -DTESSERA_WITH_XSIMD=ON -DTESSERA_TEST_XSIMD=ON
+        -DTESSERA_BUILD_BENCH=OFF -DTESSERA_BUILD_EXAMPLES=OFF -DTESSERA_INSTALL=OFF
+      BUILD_ALWAYS ON INSTALL_COMMAND "" USES_TERMINAL_BUILD ON)
+    add_test(NAME xsimd-${arch} COMMAND "${CMAKE_CTEST_COMMAND}" --test-dir "${build}" --output-on-failure --no-tests=error)
+    set_tests_properties(xsimd-${arch} PROPERTIES TIMEOUT 1500)
+  endforeach()
+endif()
