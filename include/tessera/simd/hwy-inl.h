@@ -1,43 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The Highway backend, the only file that names hwy::. Serves every target that is chosen at run
-// time, and the scalable vectors of RVV and SVE.
+// time, and the scalable vectors of RVV and SVE. concept.h says what each op means; comments here
+// say only where Highway or the instructions would do something else.
 
 #ifndef TESSERA_SIMD_BACKEND_PASS
 #include "tessera/simd/simd-inl.h"
 #else
 
 #include <cstddef>
+#include <cstdint>
+#include <type_traits>
 
 #include "hwy/highway.h"
+#include "tessera/core/dtype.h"
+
 TESSERA_BEGIN_TARGET
 
 namespace hn = ::hwy::HWY_NAMESPACE;
 
-// Lane type T, groups of LMUL registers.
-template <class T, int LMUL = 1>
+// ---- Tags and vectors
+
+// Lane type T in LMUL registers, or in 1/FRACTION of one (only by Rebind to a narrower type).
+template <class T, int LMUL = 1, int FRACTION = 1>
 struct Tag {
   static_assert(LMUL == 1 || LMUL == 2 || LMUL == 4 || LMUL == 8,
                 "tessera: LMUL must be 1, 2, 4 or 8");
   static_assert(kHasLmul || LMUL == 1,
-                "tessera: this target has no register groups; use Tag<T> (LMUL 1)");
+                "tessera: this target has no register groups; use Tag<T> (LMUL 1), and Rebind only "
+                "to types that are not wider");
   using Lane = T;
+  static constexpr int kLmul = LMUL;
+  static constexpr int kFraction = FRACTION;
 };
 
 template <class D>
 using Lane = typename D::Lane;
 
+template <class T, int BYTES, int OF>  // BYTES / OF registers
+using TagOf = Tag<T, (BYTES > OF ? BYTES / OF : 1), (OF > BYTES ? OF / BYTES : 1)>;
+
+template <class T, class D>
+using Rebind = TagOf<T, D::kLmul * int{sizeof(T)}, D::kFraction * int{sizeof(Lane<D>)}>;
+
+template <class T, class D>
+using Repartition = Tag<T, D::kLmul, D::kFraction>;
+
+// bf16 and f16 travel as their bits.
+template <class T>
+using Raw = std::conditional_t<std::is_same_v<T, bf16> || std::is_same_v<T, f16>, uint16_t, T>;
+
+constexpr int log2_of(int x) { return x == 1 ? 0 : 1 + log2_of(x / 2); }
+
 template <class D>
-struct HwyTagOf;
-template <class T, int LMUL>
-struct HwyTagOf<Tag<T, LMUL>> {
-  using type = hn::ScalableTag<T, (LMUL >= 2) + (LMUL >= 4) + (LMUL >= 8)>;
-};
-template <class D>
-using HwyTag = typename HwyTagOf<D>::type;
+using HwyTag = hn::ScalableTag<Raw<Lane<D>>, log2_of(D::kLmul) - log2_of(D::kFraction)>;
 
 template <class D>
 using Vec = hn::Vec<HwyTag<D>>;
+
+template <class D>
+using Mask = hn::Mask<HwyTag<D>>;
+
+template <class V>
+inline constexpr bool kIsFloatVec = std::is_floating_point_v<hn::TFromV<V>>;
 
 template <class D>
 TESSERA_INLINE size_t lanes(D) {
@@ -49,6 +74,18 @@ TESSERA_INLINE constexpr size_t max_lanes(D) {
   return hn::MaxLanes(HwyTag<D>());
 }
 
+// ---- Memory
+
+template <class T>
+TESSERA_INLINE const Raw<T>* raw(const T* p) {
+  return reinterpret_cast<const Raw<T>*>(p);
+}
+
+template <class T>
+TESSERA_INLINE Raw<T>* raw(T* p) {
+  return reinterpret_cast<Raw<T>*>(p);
+}
+
 template <class D>
 TESSERA_INLINE Vec<D> zero(D) {
   return hn::Zero(HwyTag<D>());
@@ -56,17 +93,17 @@ TESSERA_INLINE Vec<D> zero(D) {
 
 template <class D>
 TESSERA_INLINE Vec<D> set(D, Lane<D> x) {
-  return hn::Set(HwyTag<D>(), x);
+  return hn::Set(HwyTag<D>(), *raw(&x));
 }
 
 template <class D>
 TESSERA_INLINE Vec<D> load(D, const Lane<D>* p) {
-  return hn::LoadU(HwyTag<D>(), p);
+  return hn::LoadU(HwyTag<D>(), raw(p));
 }
 
 template <class D>
 TESSERA_INLINE Vec<D> load_n(D, const Lane<D>* p, size_t n) {
-  return hn::LoadN(HwyTag<D>(), p, n);
+  return hn::LoadN(HwyTag<D>(), raw(p), n);
 }
 
 template <class D>
@@ -76,13 +113,20 @@ TESSERA_INLINE Vec<D> load_dup(D d, const Lane<D>* p) {
 
 template <class D>
 TESSERA_INLINE void store(D, Vec<D> v, Lane<D>* p) {
-  hn::StoreU(v, HwyTag<D>(), p);
+  hn::StoreU(v, HwyTag<D>(), raw(p));
 }
 
 template <class D>
 TESSERA_INLINE void store_n(D, Vec<D> v, Lane<D>* p, size_t n) {
-  hn::StoreN(v, HwyTag<D>(), p, n);
+  hn::StoreN(v, HwyTag<D>(), raw(p), n);
 }
+
+template <class D>
+TESSERA_INLINE void stream(D, Vec<D> v, Lane<D>* p) {
+  hn::Stream(v, HwyTag<D>(), raw(p));
+}
+
+// ---- Arithmetic
 
 template <class V>
 TESSERA_INLINE V add(V a, V b) {
@@ -96,7 +140,43 @@ TESSERA_INLINE V sub(V a, V b) {
 
 template <class V>
 TESSERA_INLINE V mul(V a, V b) {
-  return hn::Mul(a, b);
+  V product = hn::Mul(a, b);
+#if HWY_TARGET != HWY_RVV && !HWY_TARGET_IS_SVE  // theirs are opaque to the compiler anyway
+  if constexpr (kIsFloatVec<V>) product.raw = no_contraction(product.raw);
+#endif
+  return product;
+}
+
+template <class V>
+TESSERA_INLINE V div(V a, V b) {
+  return hn::Div(a, b);
+}
+
+// x86 has exactly this operation; Arm and RISC-V minima treat NaN and -0 in two other ways.
+template <class V>
+TESSERA_INLINE V min(V a, V b) {
+#if !HWY_ARCH_X86
+  if constexpr (kIsFloatVec<V>) return hn::IfThenElse(hn::Lt(a, b), a, b);
+#endif
+  return hn::Min(a, b);
+}
+
+template <class V>
+TESSERA_INLINE V max(V a, V b) {
+#if !HWY_ARCH_X86
+  if constexpr (kIsFloatVec<V>) return hn::IfThenElse(hn::Lt(b, a), a, b);
+#endif
+  return hn::Max(a, b);
+}
+
+template <class V>
+TESSERA_INLINE V neg(V a) {
+  return hn::Neg(a);
+}
+
+template <class V>
+TESSERA_INLINE V abs(V a) {
+  return hn::Abs(a);
 }
 
 template <class V>
@@ -117,6 +197,325 @@ TESSERA_INLINE Vec<D> mul_add_scalar(D d, Lane<D> a, Vec<D> b, Vec<D> c) {
   return __riscv_vfmacc(c, a, b, lanes(d));
 #else
   return hn::MulAdd(set(d, a), b, c);
+#endif
+}
+
+// ---- Roots, reciprocals, rounding
+
+template <class V>
+TESSERA_INLINE V sqrt(V a) {
+  return hn::Sqrt(a);
+}
+
+template <class V>
+TESSERA_INLINE V rcp_approx(V a) {
+  return hn::ApproximateReciprocal(a);
+}
+
+template <class V>
+TESSERA_INLINE V round(V a) {
+  return hn::Round(a);
+}
+
+template <class V>
+TESSERA_INLINE auto to_int(V a) {
+  const hn::RebindToSigned<hn::DFromV<V>> di;
+  return hn::IfThenZeroElse(hn::RebindMask(di, hn::IsNaN(a)), hn::NearestInt(a));
+}
+
+template <class V>
+TESSERA_INLINE auto from_int(V a) {
+  return hn::ConvertTo(hn::RebindToFloat<hn::DFromV<V>>(), a);
+}
+
+// ---- Masks
+
+template <class V>
+TESSERA_INLINE auto lt(V a, V b) {
+  return hn::Lt(a, b);
+}
+
+template <class V>
+TESSERA_INLINE auto eq(V a, V b) {
+  return hn::Eq(a, b);
+}
+
+template <class M, class V>
+TESSERA_INLINE V select(M m, V a, V b) {
+  return hn::IfThenElse(m, a, b);
+}
+
+template <class D>
+TESSERA_INLINE Mask<D> first_n(D, size_t n) {
+  return hn::FirstN(HwyTag<D>(), n);
+}
+
+// ---- Bits
+
+template <int kBits, class V>
+TESSERA_INLINE V shl(V a) {
+  return hn::ShiftLeft<kBits>(a);
+}
+
+template <int kBits, class V>
+TESSERA_INLINE V shr(V a) {
+  return hn::ShiftRight<kBits>(a);
+}
+
+template <class V>
+TESSERA_INLINE V bit_and(V a, V b) {
+  return hn::And(a, b);
+}
+
+template <class V>
+TESSERA_INLINE V bit_or(V a, V b) {
+  return hn::Or(a, b);
+}
+
+template <class D, class V>
+TESSERA_INLINE Vec<D> bit_cast(D, V v) {
+  return hn::BitCast(HwyTag<D>(), v);
+}
+
+// ---- Conversions
+
+// Instructions for f16 exist and are exact, on every machine that has the target.
+#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX2 && !defined(HWY_DISABLE_F16C)) || HWY_ARCH_ARM_A64
+inline constexpr bool kHasF16Conversion = true;
+#else
+inline constexpr bool kHasF16Conversion = false;
+#endif
+
+template <class D, class DN>
+TESSERA_INLINE Vec<D> promote(D d, DN dn, Vec<DN> v) {
+  if constexpr (std::is_same_v<Lane<DN>, bf16>) {
+    return bf16_to_f32(d, dn, v);
+  } else if constexpr (!std::is_same_v<Lane<DN>, f16>) {
+    return hn::PromoteTo(HwyTag<D>(), v);
+  } else if constexpr (kHasF16Conversion) {
+    const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
+    return hn::PromoteTo(HwyTag<D>(), hn::BitCast(dh, v));
+  } else {
+    return f16_to_f32(d, dn, v);
+  }
+}
+
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
+  // The bf16 instructions of AVX-512 flush subnormals, hence not them.
+  if constexpr (std::is_same_v<Lane<DN>, bf16>) {
+    return f32_to_bf16(dn, d, v);
+  } else if constexpr (!std::is_same_v<Lane<DN>, f16>) {
+    return hn::DemoteTo(HwyTag<DN>(), v);
+  } else if constexpr (kHasF16Conversion) {
+    const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
+    return hn::BitCast(HwyTag<DN>(), hn::DemoteTo(dh, v));
+  } else {
+    return f32_to_f16(dn, d, v);
+  }
+}
+
+// ---- Across lanes
+
+#if HWY_HAVE_SCALABLE || HWY_TARGET_IS_SVE
+template <class D, class Op>
+TESSERA_INLINE Lane<D> reduce_by_halves(D d, Vec<D> v, Op op) {
+  for (size_t half = lanes(d) / 2; half != 0; half /= 2) {
+    v = op(v, hn::SlideDownLanes(HwyTag<D>(), v, half));
+  }
+  return hn::GetLane(v);
+}
+#else
+template <class V, class Op>
+TESSERA_INLINE auto reduce_halves(V v, Op op) {
+  using D = hn::DFromV<V>;
+  if constexpr (hn::MaxLanes(D()) == 1) {
+    return hn::GetLane(v);
+  } else {
+    const hn::Half<D> dh;
+    return reduce_halves(op(hn::LowerHalf(dh, v), hn::UpperHalf(dh, v)), op);
+  }
+}
+template <class D, class Op>
+TESSERA_INLINE Lane<D> reduce_by_halves(D, Vec<D> v, Op op) {
+  return reduce_halves(v, op);
+}
+#endif
+
+template <class D>
+TESSERA_INLINE Lane<D> reduce_add(D d, Vec<D> v) {
+  if constexpr (std::is_integral_v<Lane<D>>) return hn::ReduceSum(HwyTag<D>(), v);
+  return reduce_by_halves(d, v, [](auto a, auto b) TESSERA_LAMBDA { return hn::Add(a, b); });
+}
+
+template <class D>
+TESSERA_INLINE Lane<D> reduce_max(D d, Vec<D> v) {
+  if constexpr (std::is_integral_v<Lane<D>>) {
+    return hn::ReduceMax(HwyTag<D>(), v);
+  } else {
+    const HwyTag<D> dh;
+    if (!hn::AllTrue(dh, hn::Eq(v, v))) return hn::GetLane(hn::NaN(dh));
+    return reduce_by_halves(d, v, [](auto a, auto b) TESSERA_LAMBDA { return hn::Max(a, b); }) +
+           Lane<D>{0};  // not -0
+  }
+}
+
+template <class D, class A, class B>
+TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
+  return hn::SumOfMulQuadAccumulate(HwyTag<D>(), a, b, c);
+}
+
+template <class D>
+TESSERA_INLINE void interleave(D, Vec<D> a, Vec<D> b, Lane<D>* p) {
+  hn::StoreInterleaved2(a, b, HwyTag<D>(), raw(p));
+}
+
+template <class D>
+TESSERA_INLINE void interleave(D, Vec<D> a, Vec<D> b, Vec<D> c, Vec<D> e, Lane<D>* p) {
+  hn::StoreInterleaved4(a, b, c, e, HwyTag<D>(), raw(p));
+}
+
+#if HWY_TARGET == HWY_RVV
+
+// Copies n values that lie `stride` apart to consecutive ones: a strided load and a store.
+TESSERA_INLINE void gather_column(const uint8_t* from, size_t stride, uint8_t* to, size_t n) {
+  __riscv_vse8(to, __riscv_vlse8_v_u8m1(from, static_cast<ptrdiff_t>(stride), n), n);
+}
+TESSERA_INLINE void gather_column(const uint16_t* from, size_t stride, uint16_t* to, size_t n) {
+  __riscv_vse16(to, __riscv_vlse16_v_u16m1(from, static_cast<ptrdiff_t>(2 * stride), n), n);
+}
+TESSERA_INLINE void gather_column(const uint32_t* from, size_t stride, uint32_t* to, size_t n) {
+  __riscv_vse32(to, __riscv_vlse32_v_u32m1(from, static_cast<ptrdiff_t>(4 * stride), n), n);
+}
+TESSERA_INLINE void gather_column(const uint64_t* from, size_t stride, uint64_t* to, size_t n) {
+  __riscv_vse64(to, __riscv_vlse64_v_u64m1(from, static_cast<ptrdiff_t>(8 * stride), n), n);
+}
+
+template <class D>
+TESSERA_INLINE void transpose(D, const Lane<D>* from, size_t from_stride, size_t rows, size_t cols,
+                              Lane<D>* to, size_t to_stride) {
+  using U = ::hwy::UnsignedFromSize<sizeof(Lane<D>)>;
+  const U* f = reinterpret_cast<const U*>(from);
+  U* t = reinterpret_cast<U*>(to);
+  const size_t step = hn::Lanes(hn::ScalableTag<U>());
+  for (size_t i = 0; i < rows; i += step) {
+    const size_t n = rows - i < step ? rows - i : step;
+    for (size_t j = 0; j < cols; ++j) {
+      gather_column(f + i * from_stride + j, from_stride, t + j * to_stride + i, n);
+    }
+  }
+}
+
+#else
+
+// The transposition of 4 x 4 (or 2 x 2) elements needs shuffles within 16-byte blocks only. A wider
+// vector does one such square per block: rows 0..3, 4..7, ... of the same columns, so that each
+// result is kRows consecutive elements of a column.
+
+// 16 bytes of the rows 0, kBlock, 2 * kBlock, ... below kRows: one per block of the vector.
+template <size_t kRows, class U>
+TESSERA_INLINE auto load_block_rows(const U* from, size_t stride) {
+  constexpr size_t kBlock = 16 / sizeof(U);
+  if constexpr (kRows == kBlock) {
+    return hn::LoadU(hn::FixedTag<U, kBlock>(), from);
+  } else {
+    const hn::FixedTag<U, kRows> d;
+    const auto lower = load_block_rows<kRows / 2>(from, stride);
+    const auto upper = load_block_rows<kRows / 2>(from + kRows / 2 * stride, stride);
+    return hn::Combine(d, upper, lower);
+  }
+}
+
+template <size_t kRows>
+TESSERA_INLINE void transpose_block(const uint32_t* from, size_t from_stride, uint32_t* to,
+                                    size_t to_stride) {
+  const hn::FixedTag<uint32_t, kRows> d;
+  const hn::FixedTag<uint64_t, kRows / 2> d2;
+  const auto r0 = load_block_rows<kRows>(from, from_stride);
+  const auto r1 = load_block_rows<kRows>(from + from_stride, from_stride);
+  const auto r2 = load_block_rows<kRows>(from + 2 * from_stride, from_stride);
+  const auto r3 = load_block_rows<kRows>(from + 3 * from_stride, from_stride);
+  const auto c01_r01 = hn::BitCast(d2, hn::InterleaveLower(d, r0, r1));
+  const auto c23_r01 = hn::BitCast(d2, hn::InterleaveUpper(d, r0, r1));
+  const auto c01_r23 = hn::BitCast(d2, hn::InterleaveLower(d, r2, r3));
+  const auto c23_r23 = hn::BitCast(d2, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, c01_r01, c01_r23)), d, to);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, c01_r01, c01_r23)), d, to + to_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(d2, c23_r01, c23_r23)), d, to + 2 * to_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(d2, c23_r01, c23_r23)), d, to + 3 * to_stride);
+}
+
+template <size_t kRows>
+TESSERA_INLINE void transpose_block(const uint64_t* from, size_t from_stride, uint64_t* to,
+                                    size_t to_stride) {
+  const hn::FixedTag<uint64_t, kRows> d;
+  const auto r0 = load_block_rows<kRows>(from, from_stride);
+  const auto r1 = load_block_rows<kRows>(from + from_stride, from_stride);
+  hn::StoreU(hn::InterleaveLower(d, r0, r1), d, to);
+  hn::StoreU(hn::InterleaveUpper(d, r0, r1), d, to + to_stride);
+}
+
+// As many of the rows as fill groups of kRows; returns how many rows that was.
+template <size_t kRows, class U>
+TESSERA_INLINE size_t transpose_rows(const U* from, size_t from_stride, size_t rows, size_t cols,
+                                     U* to, size_t to_stride) {
+  constexpr size_t kBlock = 16 / sizeof(U);
+  size_t i = 0;
+  for (; i + kRows <= rows; i += kRows) {
+    const U* group = from + i * from_stride;
+    size_t j = 0;
+    for (; j + kBlock <= cols; j += kBlock) {
+      transpose_block<kRows>(group + j, from_stride, to + j * to_stride + i, to_stride);
+    }
+    for (; j < cols; ++j) {
+      for (size_t r = 0; r < kRows; ++r) to[j * to_stride + i + r] = group[r * from_stride + j];
+    }
+  }
+  return i;
+}
+
+template <class D>
+TESSERA_INLINE void transpose(D, const Lane<D>* from, size_t from_stride, size_t rows, size_t cols,
+                              Lane<D>* to, size_t to_stride) {
+  using U = ::hwy::UnsignedFromSize<sizeof(Lane<D>)>;
+  const U* f = reinterpret_cast<const U*>(from);
+  U* t = reinterpret_cast<U*>(to);
+  size_t i = 0;
+  if constexpr (sizeof(U) >= 4) {
+#if !HWY_TARGET_IS_SVE
+    constexpr size_t kMost = hn::MaxLanes(hn::ScalableTag<U>());
+    if constexpr (kMost > 16 / sizeof(U)) {
+      i += transpose_rows<kMost>(f, from_stride, rows, cols, t, to_stride);
+    }
+#endif
+    i += transpose_rows<16 / sizeof(U)>(f + i * from_stride, from_stride, rows - i, cols, t + i,
+                                        to_stride);
+  }
+  for (size_t j = 0; j < cols; ++j) {
+    for (size_t r = i; r < rows; ++r) t[j * to_stride + r] = f[r * from_stride + j];
+  }
+}
+
+#endif  // HWY_TARGET == HWY_RVV
+
+template <class D>
+TESSERA_INLINE Vec<D> load_table16(D, const Lane<D>* p) {
+#if HWY_TARGET == HWY_RVV || HWY_TARGET_IS_SVE
+  return hn::LoadN(HwyTag<D>(), p, 16);  // they look up in the whole vector,
+#else
+  return hn::LoadDup128(HwyTag<D>(), p);  // all others within each 16 bytes
+#endif
+}
+
+template <class V>
+TESSERA_INLINE V table16(V table, V index) {
+#if HWY_TARGET == HWY_RVV
+  const hn::RebindToUnsigned<hn::DFromV<V>> du;
+  return __riscv_vrgather(table, hn::BitCast(du, index), hn::Lanes(du));
+#elif HWY_TARGET_IS_SVE
+  return svtbl(table, hn::BitCast(hn::RebindToUnsigned<hn::DFromV<V>>(), index));
+#else
+  return hn::TableLookupBytes(table, index);
 #endif
 }
 

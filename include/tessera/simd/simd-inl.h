@@ -28,12 +28,16 @@
 // A backend is not part of every pass, so a toggled guard of its own would lose count: it is here, or
 // it includes us.
 #define TESSERA_SIMD_BACKEND_PASS
+#include "tessera/simd/no_contraction-inl.h"
 #if TESSERA_BACKEND_SCALAR
 #include "tessera/simd/scalar-inl.h"
 #elif TESSERA_BACKEND_XSIMD
 #include "tessera/simd/xsimd-inl.h"
 #else
 #include "tessera/simd/hwy-inl.h"
+#endif
+#if !TESSERA_BACKEND_SCALAR
+#include "tessera/simd/derived-inl.h"
 #endif
 #undef TESSERA_SIMD_BACKEND_PASS
 

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Every kernel, once per target. A user's own per-target code may include this file, or one kernel,
+// between its foreach_target and its own functions, and call the kernels in TESSERA_NAMESPACE.
+
+#if defined(TESSERA_KERNELS_ALL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_ALL_INL_H_
+#undef TESSERA_KERNELS_ALL_INL_H_
+#else
+#define TESSERA_KERNELS_ALL_INL_H_
+#endif
+
+#include "tessera/kernels/gemm-inl.h"
+#include "tessera/kernels/kernel_table.h"
+#include "tessera/simd/simd-inl.h"
+
+// A target that adds nothing to the instructions of a kernel family leaves it empty and inherits the
+// kernels of the next slower target, which saves compile time: these add integer and half-precision
+// instructions to AVX3 and NEON, none for f32 and f64.
+#undef TESSERA_INHERITS_FLOAT
+#if TESSERA_XSIMD || defined(TESSERA_SCALAR_LANES)
+#define TESSERA_INHERITS_FLOAT 0
+#elif (HWY_TARGET == HWY_AVX3_DL || HWY_TARGET == HWY_AVX3_ZEN4 || HWY_TARGET == HWY_AVX3_SPR) && \
+    (HWY_TARGETS & HWY_AVX3)
+#define TESSERA_INHERITS_FLOAT 1
+#elif HWY_TARGET == HWY_NEON_BF16 && (HWY_TARGETS & HWY_NEON)
+#define TESSERA_INHERITS_FLOAT 1
+#else
+#define TESSERA_INHERITS_FLOAT 0
+#endif
+
+TESSERA_BEGIN_TARGET
+
+// One line per kernel family.
+inline detail::KernelTable kernel_table() {
+  detail::KernelTable table{.target = kTarget};
+#if !TESSERA_INHERITS_FLOAT
+  table.gemm_f32 = gemm_kernels<float>();
+  table.gemm_f64 = gemm_kernels<double>();
+#endif
+  return table;
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_ALL_INL_H_

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// Packed operands: a matrix reordered once into the panels that the GEMM kernels read, for use in many
+// calls. A value that owns its memory; independent of the view it was made from.
+#ifndef TESSERA_OPS_PACKED_H_
+#define TESSERA_OPS_PACKED_H_
+
+#include "tessera/core/context.h"
+#include "tessera/core/isa.h"
+#include "tessera/tune/generic.h"
+
+namespace tessera {
+
+// What was packed for whom. A gemm that runs on another target refuses the operand: the panels of
+// one target are another's wrong columns.
+struct PackedLayout {
+  index_t rows = 0, cols = 0;  // of the matrix
+  index_t kc = 0;              // K is cut into blocks of kc, each with panels of its own
+  index_t panel = 0;           // columns per panel of B (NR); rows per panel of A (MR)
+  index_t pad = 1;             // the last panel of B is padded to a multiple of this
+  Target target{};
+  int tile = 0;  // index into the target's register tiles
+};
+
+namespace detail {
+
+// Packed panels of either operand; PackedA and PackedB differ in type so that they can't be swapped.
+template <class T>
+class Packed {
+ public:
+  Packed() = default;
+  Packed(const PackedLayout& layout, index_t elements)
+      : layout_(layout),
+        bytes_(static_cast<std::size_t>(elements) * sizeof(T)),
+        memory_(allocate_aligned(bytes_)) {}
+
+  // Of the matrix: m x k for A, k x n for B.
+  index_t rows() const { return layout_.rows; }
+  index_t cols() const { return layout_.cols; }
+  Target target() const { return layout_.target; }
+  const PackedLayout& layout() const { return layout_; }
+
+  std::size_t bytes() const { return bytes_; }
+  const T* data() const { return reinterpret_cast<const T*>(memory_.get()); }
+  T* data() { return reinterpret_cast<T*>(memory_.get()); }
+
+ private:
+  PackedLayout layout_;
+  std::size_t bytes_ = 0;
+  AlignedBytes memory_;
+};
+
+}  // namespace detail
+
+template <class T>
+class PackedA : public detail::Packed<T> {
+  using detail::Packed<T>::Packed;
+};
+
+template <class T>
+class PackedB : public detail::Packed<T> {
+  using detail::Packed<T>::Packed;
+};
+
+}  // namespace tessera
+
+#endif  // TESSERA_OPS_PACKED_H_

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A product that stays a product: a * b + c rounds twice unless mul_add is asked for.
+
+#ifndef TESSERA_SIMD_BACKEND_PASS
+#include "tessera/simd/simd-inl.h"
+#else
+
+TESSERA_BEGIN_TARGET
+
+// Returns x, a product (scalar or compiler vector), such that no later addition is fused with it.
+//
+// g++ fuses across statements and function calls by default (-ffp-contract=fast), and its intrinsics
+// are plain operators, so even _mm256_add_ps(_mm256_mul_ps(a, b), c) becomes an FMA: other bits than
+// on every other compiler. clang fuses only within an expression, which no op is. The builtin costs
+// nothing; it only ends the expression.
+template <class V>
+TESSERA_INLINE V no_contraction(V x) {
+#if defined(__GNUC__) && !defined(__clang__)
+  return __builtin_assoc_barrier(x);
+#else
+  return x;
+#endif
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_SIMD_BACKEND_PASS

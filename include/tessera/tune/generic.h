@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Register tiles and cache blocks: the formulas. The measured rows are in x86.h, arm.h and riscv.h.
+#ifndef TESSERA_TUNE_GENERIC_H_
+#define TESSERA_TUNE_GENERIC_H_
+
+#include <algorithm>
+#include <cstddef>
+
+#include "tessera/core/cache.h"
+#include "tessera/core/isa.h"
+#include "tessera/core/view.h"
+
+namespace tessera {
+
+// A register tile of C: `rows` x (`vectors` groups of `lmul` registers). It counts vectors, not
+// columns, so a row holds for every vector length.
+struct TileShape {
+  int rows;
+  int vectors;
+  int lmul = 1;
+  int unroll = 4;  // steps of k per loop iteration
+  // In-order cores: the scalars of A for step k + 1 are loaded right after their last use in step k
+  // (each one a step ahead of its multiply-add). Needs vectors == 1.
+  bool rotate = false;
+
+  // Accumulators and one row of B; `broadcast`: one more for the element of A where the
+  // multiply-add does not take a scalar operand.
+  constexpr int registers(bool broadcast) const {
+    return lmul * vectors * (rows + 1) + (broadcast ? 1 : 0);
+  }
+  constexpr bool operator==(const TileShape&) const = default;
+};
+
+template <TileShape... kShapes>
+struct TileList {
+  static constexpr int kSize = sizeof...(kShapes);
+};
+
+namespace detail {
+
+// The tiles of a target, the default first. Specialised per target and type in the family files.
+template <Target kTarget, class T>
+struct GemmTiles {
+  using List = TileList<TileShape{4, 1, 1, 1}>;
+};
+
+// Odd on purpose: every edge case appears in the smallest shapes.
+template <class T>
+struct GemmTiles<Target::kScalar3, T> {
+  using List = TileList<TileShape{3, 2, 1, 1}, TileShape{5, 1, 1, 2, true}>;
+};
+template <class T>
+struct GemmTiles<Target::kScalar5, T> {
+  using List = TileList<TileShape{2, 3, 1, 3}, TileShape{7, 1, 1, 4, true}>;
+};
+
+struct GemmBlocks {
+  index_t mc, kc, nc;
+};
+
+constexpr index_t round_up(index_t value, index_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+constexpr index_t round_down(index_t value, index_t multiple) {
+  return std::max(value / multiple * multiple, multiple);
+}
+
+// After Low, Igual, Smith and Quintana-Orti, "Analytical Modeling Is Enough for High-Performance
+// BLIS", ACM TOMS 43(2), 2016: kc such that a panel of B [kc, nr] and the panel of A that passes by
+// share L1, mc such that the block of A fills L2 but for the B and C that stream through, nc such
+// that the block of B takes half of the share of L3 that one thread has (or, without an L3, of L2).
+inline GemmBlocks gemm_blocks(const CacheSizes& caches, std::size_t element, index_t mr,
+                              index_t nr) {
+  const auto size = static_cast<index_t>(element);
+  const auto l1 = static_cast<index_t>(caches.l1d.bytes);
+  const auto l2 = static_cast<index_t>(caches.l2.bytes) / std::max(caches.l2.shared_by, 1);
+  const auto l3 = static_cast<index_t>(caches.l3.bytes) / std::max(caches.l3.shared_by, 1);
+  GemmBlocks blocks;
+  blocks.kc = std::clamp<index_t>(round_down(l1 / (size * (nr + mr)), 16), 128, 512);
+  blocks.mc = std::max(round_down(l2 / 2 / (size * blocks.kc), mr), mr);
+  blocks.nc = std::max(round_down(std::max(l3 / 2, l2 / 2) / (size * blocks.kc), nr), nr);
+  blocks.nc = std::min(blocks.nc, round_up(4096, nr));
+  return blocks;
+}
+
+}  // namespace detail
+}  // namespace tessera
+
+#endif  // TESSERA_TUNE_GENERIC_H_
