@@ -72,10 +72,11 @@ auto pack_b(const B& b, const PackOptions& options = {}) {
   using T = std::remove_const_t<typename decltype(view)::Element>;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "tessera::pack_b: the element type of b must be float or double");
+  const tessera::detail::KernelTable& kernels =
+      impl::kernels_for("pack_b", options.context ? options.context->target : std::nullopt);
   impl::check_input("pack_b", "b", view);
-  return impl::pack_operand_b<T>(
-      view, impl::kernels_for("pack_b", options.context ? options.context->target : std::nullopt),
-      options.context);
+  impl::check_tuning<T>("pack_b", kernels, options.context);
+  return impl::pack_operand_b<T>(view, kernels, options.context);
 }
 
 // Packs A[m, k] likewise, for gemm(packed, b, c) with any n.
@@ -85,10 +86,11 @@ auto pack_a(const A& a, const PackOptions& options = {}) {
   using T = std::remove_const_t<typename decltype(view)::Element>;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "tessera::pack_a: the element type of a must be float or double");
+  const tessera::detail::KernelTable& kernels =
+      impl::kernels_for("pack_a", options.context ? options.context->target : std::nullopt);
   impl::check_input("pack_a", "a", view);
-  return impl::pack_operand_a<T>(
-      view, impl::kernels_for("pack_a", options.context ? options.context->target : std::nullopt),
-      options.context);
+  impl::check_tuning<T>("pack_a", kernels, options.context);
+  return impl::pack_operand_a<T>(view, kernels, options.context);
 }
 
 // What gemm would choose for row-major operands of this size: for reports and tuning.
@@ -103,6 +105,7 @@ struct GemmPlan {
 template <class T>
 GemmPlan plan_gemm(index_t m, index_t n, index_t k, const Context* context = nullptr) {
   const auto& kernels = impl::kernels_for("plan_gemm", context ? context->target : std::nullopt);
+  impl::check_tuning<T>("plan_gemm", kernels, context);
   impl::GemmProblem<T> p{};
   p.m = m, p.n = n, p.k = k;
   p.a = {nullptr, k, 1}, p.b = {nullptr, n, 1};
@@ -110,6 +113,14 @@ GemmPlan plan_gemm(index_t m, index_t n, index_t k, const Context* context = nul
   p.alpha = 1;
   const auto s = impl::schedule(kernels, context, p);
   return {kernels.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
+}
+
+// How many register tiles a target has: GemmTuning::tile counts from 0 to one less.
+template <class T>
+int gemm_tile_count(const Context* context = nullptr) {
+  return impl::kernels_for("gemm_tile_count", context ? context->target : std::nullopt)
+      .template gemm<T>()
+      .tile_count;
 }
 
 }  // namespace tessera::inline TESSERA_ABI

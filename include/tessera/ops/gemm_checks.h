@@ -181,6 +181,16 @@ void check_packed(const char* argument, const PackedType& packed, const KernelTa
 }
 
 template <class T>
+void check_tuning(const char* function, const KernelTable& kernels, const Context* context) {
+  if (context && context->gemm.tile >= kernels.gemm<T>().tile_count) {
+    fail(function, "context.gemm.tile",
+         "less than " + std::to_string(kernels.gemm<T>().tile_count) + " (the tiles of " +
+             std::string(name(kernels.target)) + ")",
+         std::to_string(context->gemm.tile));
+  }
+}
+
+template <class T>
 void check_gemm(const GemmProblem<T>& p, const Extents& a, const Extents& b,
                 const KernelTable& kernels, const Context* context) {
   const View<T, 2> c(p.c, {p.m, p.n}, {p.c_row_stride, p.c_col_stride});
@@ -216,12 +226,7 @@ void check_gemm(const GemmProblem<T>& p, const Extents& a, const Extents& b,
     fail("gemm", "b", "the packing of a: " + text(p.packed_a->layout()),
          text(p.packed_b->layout()));
   }
-  if (context && context->gemm.tile >= kernels.gemm<T>().tile_count) {
-    fail("gemm", "context.gemm.tile",
-         "less than " + std::to_string(kernels.gemm<T>().tile_count) + " (the tiles of " +
-             std::string(name(kernels.target)) + ")",
-         std::to_string(context->gemm.tile));
-  }
+  check_tuning<T>("gemm", kernels, context);
   if (p.m == 0 || p.n == 0) return;
   if (overlaps_itself(c)) {
     fail("gemm", "c", "strides that visit each element once",
