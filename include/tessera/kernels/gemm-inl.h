@@ -30,91 +30,118 @@ using detail::GemmTile;
 using detail::PackSource;
 using detail::RowPanels;
 
-// Every (rows, vectors) instance of one form of a tile shape.
+// The instances of one form of a tile shape, by rows and vectors.
 template <class T>
 using TileFunction = void (*)(const TileArgs<T>&);
 
-template <class T, TileShape kShape, TileForm kForm, int kRows>
+template <class T, TileShape kShape, TileForm kForm>
 struct TileInstances {
   static constexpr int kVectors = kShape.vectors;
 
   template <int R, int NV>
   static constexpr TileFunction<T> instance() {
-    return &gemm_tile<T, R, NV, kShape.lmul, kForm, kShape.unroll, kShape.rotate>;
+    if constexpr (detail::has_tile_instance(R, kShape.rows)) {
+      return &gemm_tile<T, R, NV, kShape.lmul, kForm, kShape.unroll, kShape.rotate>;
+    } else {
+      return nullptr;
+    }
   }
   template <size_t... kI>
   static constexpr auto make(std::index_sequence<kI...>) {
     return std::array<TileFunction<T>, sizeof...(kI)>{
         instance<kI / kVectors + 1, kI % kVectors + 1>()...};
   }
-  static constexpr auto kTable = make(std::make_index_sequence<kRows * kVectors>());
+  static constexpr auto kTable = make(std::make_index_sequence<kShape.rows * kVectors>());
 
   static TileFunction<T> get(index_t rows, index_t vectors) {
     return kTable[static_cast<size_t>((rows - 1) * kVectors + vectors - 1)];
   }
 };
 
-// In place, each row of A needs a pointer in an integer register; more rows than this are two tiles.
-inline constexpr int kMaxInPlaceRows = 8;
-
-// The block as plain loops, the same chains: for a panel that was packed on a core with shorter
-// vectors than this one has (RISC-V machines mix them), whose padding full loads would overrun.
+// The tile as plain loops, the same chains: where full vectors of B would overrun its padding, because
+// it was packed on a core with shorter vectors than this one has (RISC-V machines mix them).
 template <class T>
-void run_scalar(const TileArgs<T>& t, index_t rows, bool packed_a) {
+void run_tile_scalar(const TileArgs<T>& t, index_t rows, index_t cols) {
   for (index_t i = 0; i < rows; ++i) {
-    for (index_t j = 0; j < t.n; ++j) {
+    for (index_t j = 0; j < cols; ++j) {
       T& c = t.c[i * t.c_stride + j];
       T sum = t.beta == T{0} ? T{0} : t.beta == T{1} ? c : t.beta * c;
       for (index_t k = 0; k < t.k; ++k) {
-        const T a = packed_a ? t.a[k * rows + i] : t.a[i * t.a_stride + k];
-        sum = std::fma(a, t.b[k * t.b_stride + j], sum);
+        sum = std::fma(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j], sum);
       }
       c = sum;
     }
   }
 }
 
+template <class D>
+TESSERA_INLINE void copy_rows(D d, const Lane<D>* from, index_t from_stride, Lane<D>* to,
+                              index_t to_stride, index_t rows, index_t cols) {
+  const auto step = static_cast<index_t>(lanes(d));
+  for (index_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    for (index_t j = 0; j < cols; j += step) {
+      const auto n = static_cast<size_t>(cols - j);  // load_n and store_n stop at a full vector
+      store_n(d, load_n(d, from + j, n), to + j, n);
+    }
+  }
+}
+
+// A tile whose columns don't fill their vectors: computed in a buffer that has room for them.
+template <class D, class T = Lane<D>>
+void run_tile_staged(D d, TileFunction<T> tile, TileArgs<T> args, index_t rows, index_t cols,
+                     index_t padded) {
+  constexpr size_t kStageBytes = 16 * 1024;  // on the stack; 15 rows x LMUL 2 at VLEN 4096
+  alignas(64) T stage[kStageBytes / sizeof(T)];
+  if (static_cast<size_t>(rows * padded) > std::size(stage)) {
+    return run_tile_scalar(args, rows, cols);
+  }
+  T* const c = args.c;
+  const index_t c_stride = args.c_stride;
+  if (args.beta != T{0}) copy_rows(d, c, c_stride, stage, padded, rows, cols);
+  args.c = stage;
+  args.c_stride = padded;
+  tile(args);
+  copy_rows(d, stage, padded, c, c_stride, rows, cols);
+}
+
 // A block of tiles, panel of B by panel of B: the panel stays in L1 while the panels of A pass by.
 template <class T, TileShape kShape>
 void run_block(const GemmBlock<T>& block) {
-  constexpr int kInPlaceRows = std::min(kShape.rows, kMaxInPlaceRows);
-  using Packed = TileInstances<T, kShape, TileForm::kPacked, kShape.rows>;
-  using InPlace = TileInstances<T, kShape, TileForm::kInPlace, kInPlaceRows>;
-  using InPlaceTail = TileInstances<T, kShape, TileForm::kInPlaceTail, kInPlaceRows>;
-
-  const auto step = static_cast<index_t>(lanes(Tag<T, kShape.lmul>()));
-  const bool packed_a = !block.a_in_place, packed_b = !block.b_in_place;
-  const RowPanels panels(block.m, packed_a ? kShape.rows : kInPlaceRows);
-  const index_t b_panel = packed_b ? block.b_panel : block.n;
+  using Packed = TileInstances<T, kShape, kPackedForm>;
+  using InPlace = TileInstances<T, kShape, kInPlaceForm>;
+  const Tag<T, kShape.lmul> d;
+  const auto step = static_cast<index_t>(lanes(d));
+  const RowPanels panels(block.m, kShape.rows);
+  const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
   TileArgs<T> tile;
   tile.k = block.k;
-  tile.a_stride = block.a_stride;
   tile.c_stride = block.c_stride;
   tile.beta = block.beta;
-
   for (index_t j0 = 0; j0 < block.n; j0 += b_panel) {
     const index_t width = std::min(b_panel, block.n - j0);
-    const index_t padded = packed_b ? detail::round_up(width, block.b_pad) : width;
-    tile.b_stride = packed_b ? padded : block.b_stride;
-    // Once per panel, unless this core's vectors differ from those it was packed for.
+    const index_t padded = block.b_in_place ? width : detail::round_up(width, block.b_pad);
+    tile.b_stride = block.b_in_place ? block.b_stride : padded;
+    // Once per packed panel, unless this core's vectors differ from those it was packed for.
     for (index_t j = 0; j < width; j += step * kShape.vectors) {
-      tile.n = std::min(step * kShape.vectors, width - j);
-      tile.b = (packed_b ? block.b + j0 * block.k : block.b + j0) + j;
-      const index_t vectors = (tile.n + step - 1) / step;
-      const bool full_loads = j + vectors * step <= padded;
-      for (index_t p = 0; p < panels.count; ++p) {
-        const index_t rows = panels.rows(p), i = panels.start(p);
-        tile.a = packed_a ? block.a + i * block.k : block.a + i * block.a_stride;
+      const index_t cols = std::min(step * kShape.vectors, width - j);
+      const index_t vectors = (cols + step - 1) / step;
+      tile.b = block.b + (block.b_in_place ? j0 : j0 * block.k) + j;
+      for (index_t p = 0, i = 0; p < panels.count(); ++p) {
+        const index_t rows = panels.rows(p);
+        tile.a = block.a + i * (block.a_in_place ? block.a_stride : block.k);
+        tile.a_row_stride = block.a_in_place ? block.a_stride : 1;
+        tile.a_col_stride = block.a_in_place ? 1 : rows;
         tile.c = block.c + i * block.c_stride + j0 + j;
-        if (packed_a && full_loads) {
-          Packed::get(rows, vectors)(tile);
-        } else if (packed_a) {
-          run_scalar(tile, rows, true);
-        } else if (full_loads) {
-          InPlace::get(rows, vectors)(tile);
+        const TileFunction<T> run =
+            block.a_in_place ? InPlace::get(rows, vectors) : Packed::get(rows, vectors);
+        if (cols == vectors * step) {
+          run(tile);
+        } else if (j + vectors * step <= padded) {
+          run_tile_staged(d, run, tile, rows, cols, vectors * step);
         } else {
-          InPlaceTail::get(rows, vectors)(tile);
+          run_tile_scalar(tile, rows, cols);
         }
+        i += rows;
       }
     }
   }
@@ -128,7 +155,7 @@ index_t lane_count() {
 template <class T, int kRows>
 void pack_a(PackSource<T> a, index_t m, index_t k, T alpha, T* packed) {
   const RowPanels panels(m, kRows);
-  for (index_t p = 0; p < panels.count; ++p) {
+  for (index_t p = 0; p < panels.count(); ++p) {
     const index_t rows = panels.rows(p);
     const T* from = a.data + panels.start(p) * a.row_stride;
     T* to = packed + panels.start(p) * k;
@@ -153,8 +180,10 @@ void pack_b(PackSource<T> b, index_t k, index_t n, index_t panel, index_t pad, T
       for (index_t kk = 0; kk < k; ++kk, to += padded, from += b.row_stride) {
         index_t j = 0;
         for (; j + step <= width; j += step) store(d, load(d, from + j), to + j);
-        if (j < width) store_n(d, load_n(d, from + j, static_cast<size_t>(width - j)), to + j, static_cast<size_t>(width - j));
-        for (j = width; j < padded; ++j) to[j] = T{0};
+        if (j < width) {
+          const auto tail = load_n(d, from + j, static_cast<size_t>(width - j));  // then zeros
+          store_n(d, tail, to + j, static_cast<size_t>(padded - j));
+        }
       }
     } else {
       for (index_t j = 0; j < padded; ++j) {

@@ -13,18 +13,45 @@
 
 namespace tessera::detail {
 
-// Rows are dealt out evenly: 16 rows in panels of at most 7 are 6 + 5 + 5, not 7 + 7 + 2, because a
-// tile of few rows has too few independent chains to fill the pipelines.
-struct RowPanels {
-  index_t count, base, longer;  // `longer` panels of base + 1 rows come first
+// How many rows the next tile of at most `mr` rows takes when `rows` are left. Instances exist for 1
+// to 4 rows, mr / 2 and mr: few enough to compile quickly, and no remainder ends in a lone row, which
+// has too few independent chains to fill the pipelines, where it can be helped (5 = 3 + 2).
+constexpr index_t next_tile_rows(index_t rows, index_t mr) {
+  const index_t half = (mr + 1) / 2;
+  if (rows >= mr) return mr;
+  if (rows <= 4 || rows == half) return rows;
+  if (rows == half + 1 && rows <= 8) return (rows + 1) / 2;
+  return rows > half ? half : (rows + 1) / 2;
+}
 
-  constexpr RowPanels(index_t m, index_t mr)
-      : count((m + mr - 1) / mr), base(count ? m / count : 0), longer(count ? m % count : 0) {}
+constexpr bool has_tile_instance(index_t rows, index_t mr) {
+  return rows <= 4 || rows == (mr + 1) / 2 || rows == mr;
+}
 
-  constexpr index_t rows(index_t panel) const { return base + (panel < longer); }
-  constexpr index_t start(index_t panel) const {
-    return panel * base + (panel < longer ? panel : longer);
+// The row panels of an operand of m rows: full ones, then the few that next_tile_rows() makes of the
+// rest. Any run of whole panels is cut the same way on its own.
+class RowPanels {
+ public:
+  constexpr RowPanels(index_t m, index_t mr) : mr_(mr), full_(m / mr), count_(full_) {
+    for (index_t left = m % mr; left > 0; left -= edge_[count_++ - full_]) {
+      edge_[count_ - full_] = next_tile_rows(left, mr);
+    }
   }
+
+  constexpr index_t count() const { return count_; }
+  constexpr index_t rows(index_t panel) const {
+    return panel < full_ ? mr_ : edge_[panel - full_];
+  }
+  // The first row of a panel; of panel count(), the number of rows.
+  constexpr index_t start(index_t panel) const {
+    index_t row = (panel < full_ ? panel : full_) * mr_;
+    for (index_t p = full_; p < panel; ++p) row += edge_[p - full_];
+    return row;
+  }
+
+ private:
+  index_t mr_, full_, count_;
+  index_t edge_[8] = {};
 };
 
 // C[m, n] = beta * C + A[m, k] * B[k, n], one block of a GEMM whose operands are in the caches.

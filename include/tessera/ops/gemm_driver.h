@@ -36,6 +36,7 @@ struct GemmSchedule {
   index_t mr, nr, pad;   // rows per panel of A, columns per panel of B, their padding
   index_t mc, kc, nc;    // cache blocks
   bool pack_a, pack_b;   // into scratch, in this call
+  bool b_in_place;       // otherwise packed, by this call or before
   bool stage_c;          // C has no unit stride: its blocks are gathered and scattered
 
   index_t padded(index_t width) const { return width / nr * nr + round_up(width % nr, pad); }
@@ -47,7 +48,7 @@ template <class T>
 double tile_cost(const GemmTile<T>& tile, index_t m, index_t n) {
   const index_t lanes = tile.lanes(), nr = lanes * tile.shape.vectors;
   const auto vectors = static_cast<double>((n + lanes - 1) / lanes * tile.shape.lmul);
-  const auto row_panels = static_cast<double>(RowPanels(m, tile.shape.rows).count);
+  const auto row_panels = static_cast<double>(RowPanels(m, tile.shape.rows).count());
   const auto col_panels = static_cast<double>((n + nr - 1) / nr);
   const auto rows = static_cast<double>(m);
   return rows * vectors + 0.5 * (row_panels * vectors + rows * col_panels);
@@ -82,9 +83,13 @@ GemmSchedule<T> schedule_for_tile(const KernelTable& kernels, const Context* con
   s.pad = s.tile->lanes();
   s.nr = s.pad * s.tile->shape.vectors;
   const GemmBlocks blocks = gemm_blocks(caches, sizeof(T), s.mr, s.nr);
-  s.mc = tuning.mc > 0 ? tuning.mc : blocks.mc;
-  s.kc = even_blocks(k, tuning.kc > 0 ? tuning.kc : blocks.kc, 1);
-  s.nc = round_up(tuning.nc > 0 ? tuning.nc : blocks.nc, s.nr);
+  const auto block = [](index_t wanted, index_t chosen) {
+    constexpr index_t kLargest = index_t{1} << 40;  // no blocks at all, and no overflow
+    return wanted > 0 ? std::min(wanted, kLargest) : chosen;
+  };
+  s.mc = block(tuning.mc, blocks.mc);
+  s.kc = even_blocks(k, block(tuning.kc, blocks.kc), 1);
+  s.nc = round_up(block(tuning.nc, blocks.nc), s.nr);
   return s;
 }
 
@@ -114,17 +119,15 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   const bool b_readable = !p.packed_b && p.b.col_stride == 1;
   const bool small = static_cast<double>(p.m) * static_cast<double>(p.n) *
                          static_cast<double>(p.k) <= 28.0 * 512 * 512;
-  const bool b_in_place =
+  s.b_in_place =
       b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
       (small || p.m <= 2 * s.mr || tuning.packing == GemmTuning::Packing::kNever);
   const bool a_in_place =
       a_readable && tuning.packing != GemmTuning::Packing::kAlways &&
-      (b_in_place || p.n <= 2 * s.nr || tuning.packing == GemmTuning::Packing::kNever);
+      (s.b_in_place || p.n <= 2 * s.nr || tuning.packing == GemmTuning::Packing::kNever);
   s.pack_a = !p.packed_a && !a_in_place;
   if (p.packed_a && p.alpha != T{1}) s.pack_a = true;  // a scaled copy
-  // Packed panels of A meet rows of B in place only where no column is left over.
-  const bool b_ok = b_in_place && (a_in_place || p.n % s.pad == 0);
-  s.pack_b = !p.packed_b && !b_ok;
+  s.pack_b = !p.packed_b && !s.b_in_place;
   return s;
 }
 
@@ -159,8 +162,8 @@ class GemmRun {
       for (index_t k = 0; k < p_.k; k += s_.kc) {
         const index_t kc = std::min(s_.kc, p_.k - k);
         if (s_.pack_b) pack_b(k, kc, j, n, b_space);
-        for (index_t panel = 0; panel < panels.count; panel += panels_per_pass_) {
-          const index_t last = std::min(panel + panels_per_pass_, panels.count);
+        for (index_t panel = 0; panel < panels.count(); panel += panels_per_pass_) {
+          const index_t last = std::min(panel + panels_per_pass_, panels.count());
           const Range rows{panels.start(panel), panels.start(last)};
           if (s_.pack_a) pack_a(panels, panel, last, k, kc, a_space);
           compute(panels, panel, last, rows, {k, k + kc}, {j, j + n}, a_space, b_space, c_space);
@@ -306,6 +309,7 @@ void scale_c(const GemmProblem<T>& p) {
 template <class T>
 void orient(GemmProblem<T>& p) {
   if (p.packed_a || p.packed_b) return;
+  if (p.alpha != T{1}) return;  // alpha * a is rounded, alpha * b would be other bits
   const bool columns_contiguous = p.c_row_stride == 1 || p.m == 1;
   const bool rows_contiguous = p.c_col_stride == 1 || p.n == 1;
   const bool swap = columns_contiguous && (!rows_contiguous || (p.n == 1 && p.m > 1));
@@ -377,9 +381,23 @@ void run_gemm(GemmProblem<T> p, const KernelTable& kernels, Context* context) {
   normalise(p);
   const GemmSchedule<T> s = schedule(kernels, context, p);
   const Executor executor = context ? context->executor : Executor{};
-  const GemmRun<T> run(p, s, executor);
   Scratch& scratch = context ? context->scratch : thread_scratch();
-  run(scratch.reserve(run.scratch_bytes(), "gemm"));
+
+  // B in place is read in full vectors; the columns left over are a problem of their own, packed.
+  GemmProblem<T> edge = p;
+  GemmSchedule<T> edge_schedule = s;
+  edge.n = s.b_in_place ? p.n % s.pad : 0;
+  p.n -= edge.n;
+  edge.b.data += p.n;
+  edge.c += p.n * p.c_col_stride;
+  edge_schedule.b_in_place = false;
+  edge_schedule.pack_b = true;
+
+  const GemmRun<T> run(p, s, executor), edge_run(edge, edge_schedule, executor);
+  std::byte* const memory =
+      scratch.reserve(std::max(run.scratch_bytes(), edge_run.scratch_bytes()), "gemm");
+  run(memory);
+  edge_run(memory);
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

@@ -22,8 +22,12 @@ TESSERA_BEGIN_TARGET
 // f returns. f must be always_inline: a lambda with TESSERA_LAMBDA.
 template <int N, class D, class F, class... Acc>
 TESSERA_INLINE decltype(auto) with_accumulators(D d, F&& f, Acc&... acc) {
-  if constexpr (sizeof...(Acc) == N) {
+  constexpr int kMissing = N - static_cast<int>(sizeof...(Acc));
+  if constexpr (kMissing == 0) {
     return f(acc...);
+  } else if constexpr (kMissing >= 8) {  // eight at a time: the depth is what costs compile time
+    auto a0 = zero(d), a1 = a0, a2 = a0, a3 = a0, a4 = a0, a5 = a0, a6 = a0, a7 = a0;
+    return with_accumulators<N>(d, f, acc..., a0, a1, a2, a3, a4, a5, a6, a7);
   } else {
     auto next = zero(d);
     return with_accumulators<N>(d, f, acc..., next);
