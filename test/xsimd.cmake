@@ -6,8 +6,8 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
   include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
   tessera_find_qemu(riscv64 qemu)
   target_compile_options(tessera_test PRIVATE -march=rv64gcv_zvl256b -mrvv-vector-bits=zvl)
-  tessera_add_run(xsimd-rvv-vlen256 EMULATOR "${qemu}" -cpu "rv64,v=true,vlen=256")
-  tessera_add_run(xsimd-rvv-vlen256-ta1s EMULATOR
+  tessera_add_run(xsimd-rvv-vlen256 TARGET xsimd_rvv EMULATOR "${qemu}" -cpu "rv64,v=true,vlen=256")
+  tessera_add_run(xsimd-rvv-vlen256-ta1s TARGET xsimd_rvv EMULATOR
     "${qemu}" -cpu "rv64,v=true,vlen=256,rvv_ta_all_1s=true,rvv_ma_all_1s=true")
   # A build for another vector length must say so and stop, before it computes anything.
   foreach(vlen 128 512)
@@ -18,10 +18,10 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
 elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
   tessera_find_qemu(aarch64 qemu)
-  tessera_add_run(xsimd-neon EMULATOR "${qemu}" -cpu cortex-a72)
+  tessera_add_run(xsimd-neon TARGET xsimd_neon EMULATOR "${qemu}" -cpu cortex-a72)
 else()
   target_compile_options(tessera_test PRIVATE -march=haswell)
-  tessera_add_run(xsimd-avx2)
+  tessera_add_run(xsimd-avx2 TARGET xsimd_avx2)
 
   # The other architectures, each in a build tree of its own below this one.
   include(ExternalProject)
