@@ -15,7 +15,7 @@ add_test(NAME bochs-setup COMMAND "${PROJECT_SOURCE_DIR}/cmake/bochs/bochs-setup
 set_tests_properties(bochs-setup PROPERTIES FIXTURES_SETUP bochs TIMEOUT 600)
 function(tessera_add_bochs target model)
   tessera_add_run(${target}-bochs TARGET ${target} ARGS ${TESSERA_TEST_BOCHS_ARGS} EMULATOR
-    "${PROJECT_SOURCE_DIR}/cmake/bochs/bochs-run" "${bochs}" -m ${model} -t 1400 -e TESSERA_TARGET=${target})
+    "${PROJECT_SOURCE_DIR}/cmake/bochs/bochs-run" "${bochs}" -m ${model} -t 1400)
   set_property(TEST ${target}-bochs APPEND PROPERTY FIXTURES_REQUIRED bochs)
 endfunction()
 tessera_add_bochs(avx3 corei7_skylake_x)
