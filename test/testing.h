@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which targets and how many cases a test runs, and how it reports failures among many cases.
+//
+// Environment:
+//   TESSERA_TARGET               only this target, instead of all that the machine supports
+//   TESSERA_TEST_EFFORT=reduced  a sample of the cases, the same each time: for emulators
+#ifndef TESSERA_TEST_TESTING_H_
+#define TESSERA_TEST_TESTING_H_
+
+#include <catch2/catch_message.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tessera/core/context.h"
+#include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/gemm.h"
+
+namespace tessera::test {
+
+inline std::vector<Target> tested_targets() {
+  const char* only = std::getenv("TESSERA_TARGET");
+  if (only != nullptr && *only != '\0') return {active_target()};
+  return available_targets();
+}
+
+// f(target), each in a section of its own.
+template <class F>
+void for_each_target(F f) {
+  for (const Target target : tested_targets()) {
+    DYNAMIC_SECTION(name(target)) { f(target); }
+  }
+}
+
+template <class T>
+int tile_count(Target target) {
+  Context context;
+  context.target = target;
+  return gemm_tile_count<T>(&context);
+}
+
+inline bool reduced_effort() {
+  static const bool reduced = [] {
+    const char* effort = std::getenv("TESSERA_TEST_EFFORT");
+    return effort != nullptr && std::string_view(effort) == "reduced";
+  }();
+  return reduced;
+}
+
+// Picks the cases to run: all, or with reduced effort one in `one_in`, spread over every loop around
+// it by a hash of the running number.
+class Sampler {
+ public:
+  explicit Sampler(unsigned one_in) : one_in_(reduced_effort() ? one_in : 1) {}
+  bool skip() {
+    const std::uint32_t hash = (count_++ + 1) * 0x9e3779b1u;
+    return (hash >> 16) % one_in_ != 0;
+  }
+
+ private:
+  std::uint32_t count_ = 0;
+  unsigned one_in_;
+};
+
+// Collects the failures of many cases: Catch2 checks the sum.
+class Tally {
+ public:
+  void add(const std::string& failure, const auto& describe) {
+    ++cases_;
+    if (failure.empty()) return;
+    if (++failed_ <= 5) text_ += describe() + ": " + failure + "\n";
+  }
+  ~Tally() {
+    INFO(text_);
+    CHECK(cases_ > 0);
+    CHECK(failed_ == 0);
+  }
+  Tally() = default;
+  Tally(const Tally&) = delete;
+  Tally& operator=(const Tally&) = delete;
+
+ private:
+  std::size_t cases_ = 0, failed_ = 0;
+  std::string text_;
+};
+
+// FNV-1a of 64 bits.
+class Digest {
+ public:
+  // The bits of a value, in the byte order of x86, RISC-V and Arm: little-endian.
+  template <class T>
+  void add(T value) {
+    unsigned char bytes[sizeof(T)];
+    std::memcpy(bytes, &value, sizeof(T));
+    for (const unsigned char byte : bytes) hash_ = (hash_ ^ byte) * 0x100000001b3u;
+  }
+  std::uint64_t value() const { return hash_; }
+
+ private:
+  std::uint64_t hash_ = 0xcbf29ce484222325u;
+};
+
+}  // namespace tessera::test
+
+#endif  // TESSERA_TEST_TESTING_H_
