@@ -45,14 +45,14 @@ class Scratch {
     if (fixed_) {
       const auto address = reinterpret_cast<std::uintptr_t>(lent_.data());
       const std::size_t skip = (kScratchAlignment - address % kScratchAlignment) % kScratchAlignment;
-      if (lent_.size() < skip + bytes) {
+      if (lent_.size() < skip || lent_.size() - skip < bytes) {
         detail::fail(function, "context.scratch",
                      "at least " + std::to_string(skip + bytes) + " bytes",
                      std::to_string(lent_.size()));
       }
       return lent_.data() + skip;
     }
-    if (bytes > size_) {
+    if (bytes > size_ || owned_ == nullptr) {  // moved from: no memory, whatever the size
       owned_.reset();  // first, so that the peak is one buffer, not two
       owned_ = detail::allocate_aligned(bytes);
       size_ = bytes;

@@ -132,7 +132,11 @@ namespace detail {
 template <class R, std::size_t Rank>
 void check_size(const char* function, const R& range, const std::array<index_t, Rank>& extents) {
   std::size_t count = 1;
-  for (index_t e : extents) count *= static_cast<std::size_t>(e);
+  for (index_t e : extents) {
+    if (e < 0 || __builtin_mul_overflow(count, static_cast<std::size_t>(e), &count)) {
+      fail(function, "extents", "sizes of at least 0 within the address space", to_string(extents));
+    }
+  }
   if (count > std::ranges::size(range)) {
     fail(function, "range", "at least " + std::to_string(count) + " elements for extents " +
          to_string(extents), std::to_string(std::ranges::size(range)));
