@@ -48,10 +48,12 @@
 #define HWY_COMPILE_ONLY_STATIC 1
 #endif
 
-// Highway's default x86 targets are trimmed to those with kernels worth having: SSE2 and SSSE3 run
-// the scalar fallback. A TU that included Highway before us keeps its own choice.
+// Highway's default x86 targets are trimmed to those that kernels here make a difference for, as each
+// costs a second of compile time: SSE2 and SSSE3 run the scalar fallback, and the AVX3 variants with
+// BF16, FP16 and AVX10.2 run AVX3_DL's kernels. A TU that included Highway first keeps its choice.
 #if !defined(HWY_DISABLED_TARGETS) && !TESSERA_STATIC && (defined(__x86_64__) || defined(__i386__))
-#define HWY_DISABLED_TARGETS (HWY_SSE2 | HWY_SSSE3 | HWY_AVX10_2)
+#define HWY_DISABLED_TARGETS \
+  (HWY_SSE2 | HWY_SSSE3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2)
 #endif
 
 // Public functions live in an inline namespace named after how their kernels were chosen, so that

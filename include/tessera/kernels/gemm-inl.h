@@ -27,7 +27,7 @@ TESSERA_BEGIN_TARGET
 using detail::GemmBlock;
 using detail::GemmKernels;
 using detail::GemmTile;
-using detail::PackSource;
+using detail::PackPanel;
 using detail::RowPanels;
 
 // The instances of one form of a tile shape, by rows and vectors.
@@ -111,6 +111,7 @@ void run_block(const GemmBlock<T>& block) {
   using InPlace = TileInstances<T, kShape, kInPlaceForm>;
   const Tag<T, kShape.lmul> d;
   const auto step = static_cast<index_t>(lanes(d));
+  constexpr index_t kLineElements = 64 / sizeof(T);
   const RowPanels panels(block.m, kShape.rows);
   const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
   TileArgs<T> tile;
@@ -132,6 +133,14 @@ void run_block(const GemmBlock<T>& block) {
         tile.a_row_stride = block.a_in_place ? block.a_stride : 1;
         tile.a_col_stride = block.a_in_place ? 1 : rows;
         tile.c = block.c + i * block.c_stride + j0 + j;
+        // Every tile starts with the loads of its C: ask for the next tile's while this one computes.
+        const T* const next = tile.c + rows * block.c_stride;
+        const index_t next_rows = p + 1 < panels.count() ? panels.rows(p + 1) : 0;
+        for (index_t r = 0; r < next_rows; ++r) {
+          for (index_t l = 0; l < cols; l += kLineElements) {
+            __builtin_prefetch(next + r * block.c_stride + l);
+          }
+        }
         const TileFunction<T> run =
             block.a_in_place ? InPlace::get(rows, vectors) : Packed::get(rows, vectors);
         if (cols == vectors * step) {
@@ -152,46 +161,30 @@ index_t lane_count() {
   return static_cast<index_t>(lanes(Tag<T, LMUL>()));
 }
 
-template <class T, int kRows>
-void pack_a(PackSource<T> a, index_t m, index_t k, T alpha, T* packed) {
-  const RowPanels panels(m, kRows);
-  for (index_t p = 0; p < panels.count(); ++p) {
-    const index_t rows = panels.rows(p);
-    const T* from = a.data + panels.start(p) * a.row_stride;
-    T* to = packed + panels.start(p) * k;
-    for (index_t i = 0; i < rows; ++i) {
-      const T* row = from + i * a.row_stride;
-      for (index_t kk = 0; kk < k; ++kk) {
-        to[kk * rows + i] = alpha == T{1} ? row[kk * a.col_stride] : alpha * row[kk * a.col_stride];
+template <class T>
+void pack_panel(const PackPanel<T>& p) {
+  const Tag<T, kHasLmul ? 8 : 1> d;  // copies use the longest groups
+  const auto step = static_cast<index_t>(lanes(d));
+  if (p.stride == 1) {
+    copy_rows(d, p.from, p.k_stride, p.to, p.to_stride, p.k, p.count);
+  } else if (p.k_stride == 1 && p.stride > 0) {
+    transpose(Tag<T>(), p.from, static_cast<size_t>(p.stride), static_cast<size_t>(p.count),
+              static_cast<size_t>(p.k), p.to, static_cast<size_t>(p.to_stride));
+  } else {
+    for (index_t l = 0; l < p.k; ++l) {
+      for (index_t i = 0; i < p.count; ++i) {
+        p.to[l * p.to_stride + i] = p.from[i * p.stride + l * p.k_stride];
       }
     }
   }
-}
-
-template <class T, int LMUL>
-void pack_b(PackSource<T> b, index_t k, index_t n, index_t panel, index_t pad, T* packed) {
-  const Tag<T, LMUL> d;
-  const auto step = static_cast<index_t>(lanes(d));
-  for (index_t j0 = 0; j0 < n; j0 += panel) {
-    const index_t width = std::min(panel, n - j0), padded = detail::round_up(width, pad);
-    T* to = packed + j0 * k;
-    const T* from = b.data + j0 * b.col_stride;
-    if (b.col_stride == 1) {
-      for (index_t kk = 0; kk < k; ++kk, to += padded, from += b.row_stride) {
-        index_t j = 0;
-        for (; j + step <= width; j += step) store(d, load(d, from + j), to + j);
-        if (j < width) {
-          const auto tail = load_n(d, from + j, static_cast<size_t>(width - j));  // then zeros
-          store_n(d, tail, to + j, static_cast<size_t>(padded - j));
-        }
-      }
-    } else {
-      for (index_t j = 0; j < padded; ++j) {
-        for (index_t kk = 0; kk < k; ++kk) {
-          to[kk * padded + j] = j < width ? from[j * b.col_stride + kk * b.row_stride] : T{0};
-        }
-      }
-    }
+  for (index_t l = 0; p.count < p.to_stride && l < p.k; ++l) {
+    for (index_t i = p.count; i < p.to_stride; ++i) p.to[l * p.to_stride + i] = T{0};
+  }
+  if (p.alpha == T{1}) return;
+  const auto alpha = set(d, p.alpha);
+  for (index_t i = 0; i < p.to_stride * p.k; i += step) {
+    const auto n = static_cast<size_t>(p.to_stride * p.k - i);
+    store_n(d, mul(alpha, load_n(d, p.to + i, n)), p.to + i, n);
   }
 }
 
@@ -205,14 +198,13 @@ struct GemmTableOf<T, TileList<kShapes...>> {
   static_assert(((!kShapes.rotate || kShapes.vectors == 1) && ...),
                 "tessera: a rotated register tile has one vector group per row");
   static constexpr GemmTile<T> kTiles[] = {
-      {kShapes, &lane_count<T, kShapes.lmul>, &run_block<T, kShapes>, &pack_a<T, kShapes.rows>,
-       &pack_b<T, kShapes.lmul>}...};
+      {kShapes, &lane_count<T, kShapes.lmul>, &run_block<T, kShapes>}...};
 };
 
 template <class T>
 GemmKernels<T> gemm_kernels() {
   using Table = GemmTableOf<T, typename detail::GemmTiles<kTarget, T>::List>;
-  return {Table::kTiles, static_cast<int>(std::size(Table::kTiles))};
+  return {Table::kTiles, static_cast<int>(std::size(Table::kTiles)), &pack_panel<T>};
 }
 
 TESSERA_END_TARGET

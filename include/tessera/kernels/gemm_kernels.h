@@ -70,11 +70,16 @@ struct GemmBlock {
   T beta;            // the chain of each element starts at beta * c; 0 never reads c
 };
 
-// Source of a packing: element (i, j) is data[i * row_stride + j * col_stride].
+// One panel to pack: to[l * to_stride + i] = alpha * from[i * stride + l * k_stride] for i < count,
+// l < k, and zeros for count <= i < to_stride. The rows of A, or the columns of B.
 template <class T>
-struct PackSource {
-  const T* data;
-  index_t row_stride, col_stride;
+struct PackPanel {
+  const T* from;
+  index_t stride, k_stride;
+  index_t count, k;
+  T alpha;
+  T* to;
+  index_t to_stride;
 };
 
 // One register tile of one target.
@@ -83,16 +88,13 @@ struct GemmTile {
   TileShape shape;
   index_t (*lanes)();  // elements per vector group at the vector length of this thread
   void (*run)(const GemmBlock<T>&);
-  // alpha * A[m, k] into panels of at most shape.rows rows.
-  void (*pack_a)(PackSource<T>, index_t m, index_t k, T alpha, T* packed);
-  // B[k, n] into panels of `panel` columns.
-  void (*pack_b)(PackSource<T>, index_t k, index_t n, index_t panel, index_t pad, T* packed);
 };
 
 template <class T>
 struct GemmKernels {
   const GemmTile<T>* tiles = nullptr;
   int tile_count = 0;
+  void (*pack)(const PackPanel<T>&) = nullptr;
 };
 
 }  // namespace tessera::detail

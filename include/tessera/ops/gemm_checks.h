@@ -55,7 +55,7 @@ template <class M, class T, class PackedType>
 inline constexpr bool is_operand = operand_matches<M, T, PackedType>();
 
 template <class T, class PackedType, class M>
-void set_operand(PackSource<T>& source, const PackedType*& packed, const M& m) {
+void set_operand(Strided<T>& source, const PackedType*& packed, const M& m) {
   if constexpr (std::is_same_v<M, PackedType>) {
     packed = &m;
   } else if constexpr (MatrixLike<M>) {

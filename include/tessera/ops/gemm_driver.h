@@ -16,11 +16,18 @@ namespace tessera::inline TESSERA_ABI::impl {
 
 using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
 
+// Element (i, j) of an operand is data[i * row_stride + j * col_stride].
+template <class T>
+struct Strided {
+  const T* data;
+  index_t row_stride, col_stride;
+};
+
 // C[m, n] = alpha * A[m, k] * B[k, n] + beta * C after all checks; packed operands have no view.
 template <class T>
 struct GemmProblem {
   index_t m, n, k;
-  PackSource<T> a, b;
+  Strided<T> a, b;
   const PackedA<T>* packed_a = nullptr;
   const PackedB<T>* packed_b = nullptr;
   T* c;
@@ -33,6 +40,7 @@ template <class T>
 struct GemmSchedule {
   const GemmTile<T>* tile;
   int tile_index;
+  void (*pack)(const PackPanel<T>&);
   index_t mr, nr, pad;   // rows per panel of A, columns per panel of B, their padding
   index_t mc, kc, nc;    // cache blocks
   bool pack_a, pack_b;   // into scratch, in this call
@@ -79,6 +87,7 @@ GemmSchedule<T> schedule_for_tile(const KernelTable& kernels, const Context* con
   GemmSchedule<T> s{};
   s.tile_index = index;
   s.tile = &all.tiles[index];
+  s.pack = all.pack;
   s.mr = s.tile->shape.rows;
   s.pad = s.tile->lanes();
   s.nr = s.pad * s.tile->shape.vectors;
@@ -129,6 +138,15 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   if (p.packed_a && p.alpha != T{1}) s.pack_a = true;  // a scaled copy
   s.pack_b = !p.packed_b && !s.b_in_place;
   return s;
+}
+
+// Panel `panel` of B[k, n] into `packed`, which holds all of them.
+template <class T>
+void pack_b_panel(const GemmSchedule<T>& s, Strided<T> b, index_t k, index_t n, index_t panel,
+                  T* packed) {
+  const index_t j = panel * s.nr, width = std::min(s.nr, n - j);
+  s.pack({b.data + j * b.col_stride, b.col_stride, b.row_stride, width, k, T{1}, packed + j * k,
+          round_up(width, s.pad)});
 }
 
 template <class T>
@@ -189,13 +207,10 @@ class GemmRun {
   }
 
   void pack_b(index_t k, index_t kc, index_t j, index_t n, T* to) const {
-    const index_t panels = (n + s_.nr - 1) / s_.nr;
-    executor_.parallel_for(panels, [&](index_t panel) {
-      const index_t j0 = panel * s_.nr;
-      const PackSource<T> from{p_.b.data + k * p_.b.row_stride + (j + j0) * p_.b.col_stride,
-                               p_.b.row_stride, p_.b.col_stride};
-      s_.tile->pack_b(from, kc, std::min(s_.nr, n - j0), s_.nr, s_.pad, to + j0 * kc);
-    });
+    const Strided<T> from{p_.b.data + k * p_.b.row_stride + j * p_.b.col_stride, p_.b.row_stride,
+                          p_.b.col_stride};
+    executor_.parallel_for((n + s_.nr - 1) / s_.nr,
+                           [&](index_t panel) { pack_b_panel(s_, from, kc, n, panel, to); });
   }
 
   void pack_a(const RowPanels& panels, index_t first, index_t last, index_t k, index_t kc,
@@ -203,12 +218,13 @@ class GemmRun {
     const index_t origin = panels.start(first);
     executor_.parallel_for(last - first, [&](index_t task) {
       const index_t i = panels.start(first + task), rows = panels.rows(first + task);
-      // A packed panel is [kc][rows]: as a source it has the strides of its transpose.
-      const PackSource<T> from =
-          p_.packed_a ? PackSource<T>{packed_a_at(i, k, kc), 1, rows}
-                      : PackSource<T>{p_.a.data + i * p_.a.row_stride + k * p_.a.col_stride,
-                                      p_.a.row_stride, p_.a.col_stride};
-      s_.tile->pack_a(from, rows, kc, p_.alpha, to + (i - origin) * kc);
+      T* const panel = to + (i - origin) * kc;
+      if (p_.packed_a) {  // already [kc][rows], but not scaled
+        s_.pack({packed_a_at(i, k, kc), 1, rows, rows, kc, p_.alpha, panel, rows});
+      } else {
+        const T* from = p_.a.data + i * p_.a.row_stride + k * p_.a.col_stride;
+        s_.pack({from, p_.a.row_stride, p_.a.col_stride, rows, kc, p_.alpha, panel, rows});
+      }
     });
   }
 
@@ -349,10 +365,17 @@ PackedB<T> pack_operand_b(const View<const T, 2>& b, const KernelTable& kernels,
   const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, tile, k);
   PackedLayout layout = layout_of(s, kernels.target, k, n);
   layout.panel = s.nr;
-  PackedB<T> packed(layout, k * s.padded(n));
+  index_t elements = 0, bytes = 0;  // with the padding they may overflow where the view did not
+  if (__builtin_mul_overflow(k, s.padded(n), &elements) ||
+      __builtin_mul_overflow(elements, static_cast<index_t>(sizeof(T)), &bytes)) {
+    fail("pack_b", "b", "a size within the address space, padding included", to_string(b.extents));
+  }
+  PackedB<T> packed(layout, elements);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
-    const PackSource<T> from{b.data + k0 * b.strides[0], b.strides[0], b.strides[1]};
-    s.tile->pack_b(from, std::min(s.kc, k - k0), n, s.nr, s.pad, packed.data() + k0 * s.padded(n));
+    const Strided<T> from{b.data + k0 * b.strides[0], b.strides[0], b.strides[1]};
+    for (index_t panel = 0; panel * s.nr < n; ++panel) {
+      pack_b_panel(s, from, std::min(s.kc, k - k0), n, panel, packed.data() + k0 * s.padded(n));
+    }
   }
   return packed;
 }
@@ -367,9 +390,14 @@ PackedA<T> pack_operand_a(const View<const T, 2>& a, const KernelTable& kernels,
   PackedLayout layout = layout_of(s, kernels.target, m, k);
   layout.panel = s.mr;
   PackedA<T> packed(layout, m * k);
+  const RowPanels panels(m, s.mr);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
-    const PackSource<T> from{a.data + k0 * a.strides[1], a.strides[0], a.strides[1]};
-    s.tile->pack_a(from, m, std::min(s.kc, k - k0), T{1}, packed.data() + k0 * m);
+    const index_t kc = std::min(s.kc, k - k0);
+    for (index_t panel = 0, i = 0; panel < panels.count(); i += panels.rows(panel), ++panel) {
+      const index_t rows = panels.rows(panel);
+      s.pack({a.data + i * a.strides[0] + k0 * a.strides[1], a.strides[0], a.strides[1], rows, kc,
+              T{1}, packed.data() + k0 * m + i * kc, rows});
+    }
   }
   return packed;
 }
