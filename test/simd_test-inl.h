@@ -56,8 +56,10 @@ struct FullMemory {
   template <int LMUL>
   static FullMemoryTable<T> ops() {
     FullMemoryTable<T> r{&dup, &stream_out, nullptr, nullptr, &transposed};
-    if constexpr (LMUL <= 4) r.interleave2 = &two;
-    if constexpr (LMUL <= 2) r.interleave4 = &four;
+    if constexpr (LMUL == 1) {
+      r.interleave2 = &two;
+      r.interleave4 = &four;
+    }
     return r;
   }
 };

@@ -68,7 +68,7 @@ concept FullMemoryOps = MemoryOps<D> && requires(D d, const Lane<D>* from, Lane<
   // std::atomic_thread_fence(std::memory_order_seq_cst).
   { stream(d, a_vec<D>(), to) } -> std::same_as<void>;
   // to[2 i] = a[i], to[2 i + 1] = b[i]. With four vectors, to[4 i + k] = lane i of vector k.
-  // Writes 2 (4) vectors. LMUL * 2 (* 4) must be at most 8.
+  // LMUL must be 1.
   { interleave(d, a_vec<D>(), a_vec<D>(), to) } -> std::same_as<void>;
   {
     interleave(d, a_vec<D>(), a_vec<D>(), a_vec<D>(), a_vec<D>(), to)
@@ -130,8 +130,8 @@ template <class D>
 concept ReduceOps = requires(D d) {
   // The sum, as a tree of halves: lane i += lane i + h for h = 4, 2, 1 (8 lanes); with 3 or 5 lanes as
   // if there were 4 or 8 and additions with the missing ones left out. Kernels whose bits must not
-  // depend on the vector length keep 32 virtual lanes in several vectors, add those by the same
-  // halves, and end with this op.
+  // depend on the vector length keep 32 virtual lanes in several vectors (in part of a longer one,
+  // beside -0), add those by the same halves, and end with this op.
   { reduce_add(d, a_vec<D>()) } -> std::same_as<Lane<D>>;
   // NaN if any lane is NaN; never -0.
   { reduce_max(d, a_vec<D>()) } -> std::same_as<Lane<D>>;

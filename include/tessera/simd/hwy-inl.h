@@ -247,7 +247,8 @@ TESSERA_INLINE V select(M m, V a, V b) {
 
 template <class D>
 TESSERA_INLINE Mask<D> first_n(D, size_t n) {
-  return hn::FirstN(HwyTag<D>(), n);
+  const size_t most = lanes(D());  // NEON would compare with n modulo the range of the lane
+  return hn::FirstN(HwyTag<D>(), n < most ? n : most);
 }
 
 // ---- Bits
@@ -367,11 +368,13 @@ TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
 
 template <class D>
 TESSERA_INLINE void interleave(D, Vec<D> a, Vec<D> b, Lane<D>* p) {
+  static_assert(D::kLmul == 1, "tessera: interleave takes vectors of LMUL 1");
   hn::StoreInterleaved2(a, b, HwyTag<D>(), raw(p));
 }
 
 template <class D>
 TESSERA_INLINE void interleave(D, Vec<D> a, Vec<D> b, Vec<D> c, Vec<D> e, Lane<D>* p) {
+  static_assert(D::kLmul == 1, "tessera: interleave takes vectors of LMUL 1");
   hn::StoreInterleaved4(a, b, c, e, HwyTag<D>(), raw(p));
 }
 

@@ -6,21 +6,35 @@
 #include "tessera/simd/simd-inl.h"
 #else
 
+#include <type_traits>
+
 TESSERA_BEGIN_TARGET
 
 // Returns x, a product (scalar or compiler vector), such that no later addition is fused with it.
 //
 // g++ fuses across statements and function calls by default (-ffp-contract=fast), and its intrinsics
 // are plain operators, so even _mm256_add_ps(_mm256_mul_ps(a, b), c) becomes an FMA: other bits than
-// on every other compiler. clang fuses only within an expression, which no op is. The builtin costs
-// nothing; it only ends the expression.
+// on every other compiler. clang fuses only within an expression, which no op is. Nothing here costs
+// an instruction; it only ends the expression.
 template <class V>
 TESSERA_INLINE V no_contraction(V x) {
 #if defined(__GNUC__) && !defined(__clang__)
-  return __builtin_assoc_barrier(x);
+  if constexpr (std::is_floating_point_v<V>) {
+    // Not the builtin: g++ forgets about it when it vectorizes a loop over scalars.
+#if defined(__x86_64__)
+    asm("" : "+x"(x));
+#elif defined(__aarch64__)
+    asm("" : "+w"(x));
+#elif defined(__riscv)
+    asm("" : "+f"(x));
 #else
-  return x;
+    asm("" : "+m"(x));
 #endif
+  } else {
+    x = __builtin_assoc_barrier(x);
+  }
+#endif
+  return x;
 }
 
 TESSERA_END_TARGET

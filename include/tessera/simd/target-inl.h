@@ -46,40 +46,30 @@
 #elif TESSERA_XSIMD  // the architecture of the compile flags
 #define TESSERA_BACKEND_SCALAR 0
 #define TESSERA_BACKEND_XSIMD 1
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && defined(__AVX512DQ__)
 #define TESSERA_NAMESPACE N_XSIMD_AVX512
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdAvx512
-#define TESSERA_TARGET_REGISTERS 32
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && defined(__FMA__)
 #define TESSERA_NAMESPACE N_XSIMD_AVX2
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdAvx2
 #define TESSERA_TARGET_REGISTERS 16
-#elif defined(__SSE4_1__)
+#elif defined(__SSE4_2__)
 #define TESSERA_NAMESPACE N_XSIMD_SSE4
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdSse4
 #define TESSERA_TARGET_REGISTERS 16
+#define TESSERA_TARGET_FMA 0
 #elif defined(__ARM_FEATURE_SVE_BITS) && __ARM_FEATURE_SVE_BITS > 0
 // The length is in the name: translation units built for different lengths must not share code.
-#define TESSERA_NAMESPACE_2(bits) N_XSIMD_SVE##bits
-#define TESSERA_NAMESPACE_1(bits) TESSERA_NAMESPACE_2(bits)
-#define TESSERA_NAMESPACE TESSERA_NAMESPACE_1(__ARM_FEATURE_SVE_BITS)
+#define TESSERA_NAMESPACE TESSERA_CONCAT(N_XSIMD_SVE, __ARM_FEATURE_SVE_BITS)
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdSve
-#define TESSERA_TARGET_REGISTERS 32
 #elif defined(__aarch64__)
 #define TESSERA_NAMESPACE N_XSIMD_NEON64
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdNeon64
-#define TESSERA_TARGET_REGISTERS 32
 #elif defined(__riscv_v_fixed_vlen)
-#define TESSERA_NAMESPACE_2(bits) N_XSIMD_RVV##bits
-#define TESSERA_NAMESPACE_1(bits) TESSERA_NAMESPACE_2(bits)
-#define TESSERA_NAMESPACE TESSERA_NAMESPACE_1(__riscv_v_fixed_vlen)
+#define TESSERA_NAMESPACE TESSERA_CONCAT(N_XSIMD_RVV, __riscv_v_fixed_vlen)
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdRvv
-#define TESSERA_TARGET_REGISTERS 32
 #else
-#error "TESSERA_XSIMD needs flags that name a vector ISA (-msse4.2, -mavx2 -mfma, ... or on RISC-V -mrvv-vector-bits=zvl)"
-#endif
-#if defined(__x86_64__) && !defined(__FMA__)
-#define TESSERA_TARGET_FMA 0
+#error "tessera: xsimd needs the vector ISA in the flags: -msse4.2, -mavx2 -mfma, -mrvv-vector-bits=zvl"
 #endif
 
 #else  // Highway's target of this pass
