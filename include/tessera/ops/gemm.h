@@ -44,9 +44,10 @@ template <class A, class B, class C>
 void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {}) {
   const auto c_view = impl::output_view(c);
   using T = typename decltype(c_view)::Element;
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
-                "tessera::gemm: the element type of c must be float or double");
   static_assert(!std::is_const_v<T>, "tessera::gemm: c is written, its elements must not be const");
+  static_assert(std::is_same_v<std::remove_const_t<T>, float> ||
+                    std::is_same_v<std::remove_const_t<T>, double>,
+                "tessera::gemm: the element type of c must be float or double");
   static_assert(impl::is_operand<A, T, PackedA<T>>,
                 "tessera::gemm: a must be a View<T, 2> or PackedA<T> of c's element type");
   static_assert(impl::is_operand<B, T, PackedB<T>>,
