@@ -1,0 +1,8 @@
+// EXPECT: tessera::gemm: a must be a View<T, 2> or PackedA<T> of c's element type
+// SPDX-License-Identifier: Apache-2.0
+#include "tessera/ops/gemm.h"
+
+void f(float* p, double* q) {
+  const auto m = tessera::row_major(q, {2, 2});
+  tessera::gemm(tessera::pack_a(tessera::row_major(p, {2, 2})), m, m);
+}

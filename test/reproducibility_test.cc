@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same bits everywhere: the digest of a family of results does not depend on register tiles,
+// cache blocks, packing, threads, vector length, target, compiler or architecture.
+//
+// Prints a table. TESSERA_DIGEST_FILE=<file>: appends a line "<case>/<target> <digest>" for each,
+// so that the runs on several machines and emulated cores can be compared.
+
+#include <catch2/catch_test_macros.hpp>
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "executors.h"
+#include "gemm_case.h"
+#include "tessera/core/dtype.h"
+#include "tessera/ops/gemm.h"
+#include "tessera/ref/gemm.h"
+#include "testing.h"
+
+namespace tessera::test {
+namespace {
+
+// What the specification gives, in f32 and f64. They change only with the numerics of gemm, which
+// would break every user who compares results, or with the family below.
+constexpr std::uint64_t kGolden32 = 0xb0ef52f6eb3f6de2, kGolden64 = 0xe910f535e5f35b42;
+
+template <class T>
+constexpr std::uint64_t kGolden = std::is_same_v<T, float> ? kGolden32 : kGolden64;
+
+struct Member {
+  index_t m, n, k;
+  double alpha = 1, beta = 0;
+  Layout a = Layout::kRowMajor, b = Layout::kRowMajor, c = Layout::kRowMajor;
+  Values values = Values::kModerate;
+};
+
+constexpr Member kFamily[] = {
+    {1, 1, 1},
+    {5, 7, 3, 1, 1},
+    {16, 16, 16},
+    {33, 65, 17, 0.1, -1.7},
+    {1, 100, 50, 1, 1},
+    {100, 1, 50},
+    {31, 29, 37, 1, 0, Layout::kColMajor, Layout::kColMajor, Layout::kColMajor},
+    {31, 29, 37, 0.3, 1, Layout::kRowMajor, Layout::kRowMajor, Layout::kColMajor},
+    {14, 48, 40, 1, 1, Layout::kStrided, Layout::kReversedBoth, Layout::kStrided},
+    {24, 70, 530},                                        // several blocks of K on any machine
+    {20, 40, 30, 1, 0, {}, {}, {}, Values::kWide},        // overflow, underflow, infinities, NaN
+    {9, 21, 5, 1e-30, 1e-30, {}, {}, {}, Values::kWide},
+};
+
+// Calls compute(a, b, c, options) for each member and digests all elements of C.
+template <class T, class F>
+std::uint64_t digest_of_family(F compute) {
+  Digest digest;
+  Workspace w;
+  w.random = Random(2025);
+  for (const Member& f : kFamily) {
+    Matrix<T> a(w.a, f.m, f.k, f.a, Edge::kEnd), b(w.b, f.k, f.n, f.b, Edge::kEnd);
+    Matrix<T> c(w.c, f.m, f.n, f.c, Edge::kEnd);
+    a.fill(w.random, f.values);
+    b.fill(w.random, f.values);
+    c.fill(w.random, f.values);
+    compute(a.read_only(), b.read_only(), c.view(), GemmOptions{.alpha = f.alpha, .beta = f.beta});
+    for (index_t i = 0; i < f.m; ++i) {
+      for (index_t j = 0; j < f.n; ++j) {
+        const T x = c.view()(i, j);
+        digest.add(x != x ? std::numeric_limits<T>::quiet_NaN() : x);  // NaNs have no fixed bits
+      }
+    }
+  }
+  return digest.value();
+}
+
+template <class T>
+std::uint64_t digest_of_specification() {
+  return digest_of_family<T>([](auto a, auto b, auto c, const GemmOptions& o) {
+    ref::gemm(a, b, c, static_cast<T>(o.alpha), static_cast<T>(o.beta));
+  });
+}
+
+// One way to compute: everything that must not matter.
+struct Way {
+  GemmTuning tuning;
+  int threads = 1;  // 0: one, with the tasks in random order
+  bool packed_a = false, packed_b = false;
+};
+
+// A few that vary all of them at once; every combination is gemm_test.cc's business.
+template <class T>
+std::vector<Way> ways(Target target) {
+  std::vector<Way> list = {{}};
+  for (int tile = 0; tile < tile_count<T>(target); ++tile) {
+    const TileSize size = tile_size<T>(target, tile);
+    list.push_back({{.tile = tile, .packing = Packing::kNever}, 4});
+    list.push_back({{.tile = tile, .mc = 1, .kc = 3, .nc = 1, .packing = Packing::kAlways}, 0});
+    list.push_back({{.tile = tile, .mc = 3 * size.mr, .kc = 50, .nc = 2 * size.nr}, 3});
+    list.push_back({{.tile = tile, .kc = 10}, 2, true, true});
+    list.push_back({{.tile = tile}, 1, false, true});
+  }
+  return list;
+}
+
+template <class T>
+std::uint64_t digest_of(Target target, const Way& way) {
+  StdThreads threads{way.threads};
+  Shuffled shuffled;
+  Context context;
+  context.target = target;
+  context.gemm = way.tuning;
+  if (way.threads == 0) context.executor = Executor::from_function(3, shuffled);
+  if (way.threads > 1) context.executor = Executor::from_function(way.threads, threads);
+  return digest_of_family<T>([&](auto a, auto b, auto c, GemmOptions o) {
+    o.context = &context;
+    if (way.packed_a && way.packed_b) {
+      gemm(pack_a(a, {&context}), pack_b(b, {&context}), c, o);
+    } else if (way.packed_b) {
+      gemm(a, pack_b(b, {&context}), c, o);
+    } else {
+      gemm(a, b, c, o);
+    }
+  });
+}
+
+// The digest of a target. With FMA every way to compute must have the same.
+template <class T>
+std::uint64_t digest_of(Target target) {
+  const auto all = ways<T>(target);
+  const std::uint64_t first = digest_of<T>(target, all[0]);
+  for (std::size_t i = 1; i < all.size() && has_fma(target); ++i) {
+    const Way& way = all[i];
+    CAPTURE(name(target), DTypeTraits<T>::kName, way.tuning.tile, way.tuning.mc, way.tuning.kc,
+            way.tuning.nc, way.threads, way.packed_a, way.packed_b);
+    CHECK(digest_of<T>(target, way) == first);
+  }
+  return first;
+}
+
+void append_to_file(const char* type, Target target, std::uint64_t digest) {
+  const char* path = std::getenv("TESSERA_DIGEST_FILE");
+  if (path == nullptr || *path == '\0') return;
+  std::FILE* file = std::fopen(path, "a");
+  REQUIRE(file != nullptr);
+  std::fprintf(file, "gemm_%s/%s %016" PRIx64 "\n", type, name(target).data(), digest);
+  std::fclose(file);
+}
+
+TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
+  const std::uint64_t golden32 = digest_of_specification<float>();
+  const std::uint64_t golden64 = digest_of_specification<double>();
+  CHECK(golden32 == kGolden<float>);
+  CHECK(golden64 == kGolden<double>);
+  std::printf("%-14s %5s  %-16s  %-16s\n", "target", "lanes", "gemm f32", "gemm f64");
+  std::printf("%-14s %5s  %016" PRIx64 "  %016" PRIx64 "\n", "specification", "", golden32, golden64);
+  for (const Target target : tested_targets()) {
+    const std::uint64_t digest32 = digest_of<float>(target);
+    const std::uint64_t digest64 = digest_of<double>(target);
+    const bool equal = digest32 == golden32 && digest64 == golden64;
+    Context context;
+    context.target = target;
+    const GemmPlan plan = plan_gemm<float>(100, 100, 100, &context);
+    const auto lanes = static_cast<int>(plan.nr / plan.tile.vectors / plan.tile.lmul);
+    std::printf("%-14s %5d  %016" PRIx64 "  %016" PRIx64 "  %s\n", name(target).data(), lanes,
+                digest32, digest64,
+                equal              ? "equal"
+                : has_fma(target) ? "DIFFERS"
+                                  : "other bits: no fused multiply-add");
+    append_to_file("f32", target, digest32);
+    append_to_file("f64", target, digest64);
+    if (!has_fma(target)) continue;
+    CAPTURE(name(target));
+    CHECK(digest32 == golden32);
+    CHECK(digest64 == golden64);
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace tessera::test
