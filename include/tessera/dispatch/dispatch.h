@@ -54,8 +54,9 @@ inline const tessera::detail::KernelTable* find_table(Target target) {
 [[noreturn]] inline void fail_target(const char* function, const char* argument,
                                      std::string_view got) {
   std::string valid = "one of";
-  for (const Target t : available_targets()) valid += " " + std::string(name(t));
-  tessera::detail::fail(function, argument, valid, "\"" + std::string(got) + "\"");
+  // append, not +: g++ 12 warns of overlapping memory in string operators that it inlines.
+  for (const Target t : available_targets()) valid.append(" ").append(name(t));
+  tessera::detail::fail(function, argument, valid, std::string("\"").append(got).append("\""));
 }
 
 // The odd-tile targets exist for tests and are never the default.
