@@ -56,7 +56,8 @@ std::string vector_features() {
   for (std::string feature; all >> feature;) {
     if (std::find(std::begin(kOfInterest), std::end(kOfInterest), feature) !=
         std::end(kOfInterest)) {
-      found += (found.empty() ? "" : " ") + feature;
+      if (!found.empty()) found += ' ';
+      found += feature;
     }
   }
   return found;
@@ -109,7 +110,8 @@ std::string tiles(ts::Target target, index_t& lanes) {
     context.gemm.tile = tile;
     const ts::GemmPlan plan = ts::plan_gemm<T>(1024, 1024, 1024, &context);
     lanes = plan.nr / plan.tile.vectors / plan.tile.lmul;
-    text += (tile ? " " : "") + std::to_string(plan.mr) + "x" + std::to_string(plan.nr);
+    if (tile != 0) text += ' ';
+    text.append(std::to_string(plan.mr)).append("x").append(std::to_string(plan.nr));
   }
   return text;
 }

@@ -16,10 +16,10 @@
 #include "axpby_kernels.h"
 #include "tessera/simd/simd-inl.h"
 
-TESSERA_BEGIN_TARGET  // namespace tessera::N_AVX2 (say), with its instructions
+// Opens namespace tessera::N_AVX2 (say), with its instructions. Functions in it are templates or
+// `inline`; helpers that take or return vectors are TESSERA_INLINE; lambdas carry TESSERA_LAMBDA.
+TESSERA_BEGIN_TARGET
 
-// Functions between BEGIN and END are templates or `inline`; helpers that take or return vectors
-// are TESSERA_INLINE; lambdas carry TESSERA_LAMBDA.
 template <class T>
 void axpby_kernel(index_t n, T a, const T* x, index_t x_stride, T b, T* y, index_t y_stride) {
   const Tag<T> d;                                    // T in one vector register

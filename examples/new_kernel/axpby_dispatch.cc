@@ -30,11 +30,10 @@ namespace tessera::detail {
 const AxpbyKernels* find_axpby_kernels(Target target) {
   static constexpr const AxpbyKernels* kAll[] = {
 #if TESSERA_TEST_TARGETS
-    &N_SCALAR3::kAxpbyKernels,
-    &N_SCALAR5::kAxpbyKernels,
+      &N_SCALAR3::kAxpbyKernels, &N_SCALAR5::kAxpbyKernels,
 #endif
 #define TESSERA_KERNELS_OF(bit, name_space) &name_space::kAxpbyKernels,
-    HWY_VISIT_TARGETS(TESSERA_KERNELS_OF)
+      HWY_VISIT_TARGETS(TESSERA_KERNELS_OF)
 #undef TESSERA_KERNELS_OF
   };
   for (const AxpbyKernels* kernels : kAll) {
