@@ -200,7 +200,9 @@ struct Mixed {
   using F = Tag<float, LMUL>;
   using I = Tag<int32_t, LMUL>;
 
-  static void round_to_int(const float* in, int32_t* out) { store(I(), to_int(load(F(), in)), out); }
+  static void round_to_int(const float* in, int32_t* out) {
+    store(I(), to_int(load(F(), in)), out);
+  }
   static void float_of(const int32_t* in, float* out) { store(F(), from_int(load(I(), in)), out); }
 
   template <class A>

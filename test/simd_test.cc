@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every op of the SIMD vocabulary, every type, every backend and target, against the scalar backend.
+// Every op of the SIMD vocabulary, for every type and on every target, against the scalar backend.
 
 #include "simd_test.h"
 
@@ -59,10 +59,10 @@ struct Report {
 };
 
 template <class T>
-using Bits = std::conditional_t<
-    sizeof(T) == 8, uint64_t,
-    std::conditional_t<sizeof(T) == 4, uint32_t,
-                       std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
+using Bits =
+    std::conditional_t<sizeof(T) == 8, uint64_t,
+                       std::conditional_t<sizeof(T) == 4, uint32_t,
+                                          std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
 
 template <class T>
 std::string show(T x) {
@@ -161,11 +161,32 @@ std::vector<T> specials() {
   using L = std::numeric_limits<T>;
   std::vector<T> v;
   if constexpr (std::is_floating_point_v<T>) {
-    for (T x : {T(0), T(1), T(0.5), T(1.5), T(2.5), T(3), T(0.1), T(127.5), T(255.5), T(32768.5),
-                T(65519), T(65520), T(8388607.5), T(16777216), T(2147483520), T(2147483648.0),
-                T(4294967296.0), T(4503599627370495.5), L::min(), L::denorm_min(),
-                T(L::min() - L::denorm_min()), L::epsilon(), T(1 + L::epsilon()), L::max(),
-                L::infinity(), L::quiet_NaN()}) {
+    for (T x : {T(0),
+                T(1),
+                T(0.5),
+                T(1.5),
+                T(2.5),
+                T(3),
+                T(0.1),
+                T(127.5),
+                T(255.5),
+                T(32768.5),
+                T(65519),
+                T(65520),
+                T(8388607.5),
+                T(16777216),
+                T(2147483520),
+                T(2147483648.0),
+                T(4294967296.0),
+                T(4503599627370495.5),
+                L::min(),
+                L::denorm_min(),
+                T(L::min() - L::denorm_min()),
+                L::epsilon(),
+                T(1 + L::epsilon()),
+                L::max(),
+                L::infinity(),
+                L::quiet_NaN()}) {
       v.push_back(x);
       v.push_back(-x);
     }
@@ -544,8 +565,7 @@ std::vector<W> hard_to_demote() {
       const auto y = static_cast<float>(N::from_bits(static_cast<uint16_t>(bits + 1)));
       const float middle = x / 2 + y / 2;
       const auto u = std::bit_cast<uint32_t>(middle);
-      v.insert(v.end(),
-               {x, middle, std::bit_cast<float>(u + 1), std::bit_cast<float>(u - 1)});
+      v.insert(v.end(), {x, middle, std::bit_cast<float>(u + 1), std::bit_cast<float>(u - 1)});
     }
   } else if constexpr (std::is_same_v<W, int32_t>) {
     for (int32_t x = -70000; x <= 70000; ++x) v.push_back(x);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The SIMD vocabulary of one target as plain functions on arrays, so that simd_test.cc can check all
-// targets with the same code. simd_test-inl.h fills these tables, once per target.
+// The SIMD vocabulary of one target as plain functions on arrays, so that simd_test.cc can check
+// all targets with the same code. simd_test-inl.h fills these tables, once per target.
 #ifndef TESSERA_TEST_SIMD_TEST_H_
 #define TESSERA_TEST_SIMD_TEST_H_
 
@@ -130,7 +130,7 @@ struct TargetTable {
 struct RegisteredTarget {
   Target target;
   int64_t highway_target;  // its bit; 0 for targets that run everywhere
-  TargetTable (*ops)();      // compiled for the target: to be called only where that is supported
+  TargetTable (*ops)();    // compiled for the target: to be called only where that is supported
 };
 
 inline std::vector<RegisteredTarget>& targets() {

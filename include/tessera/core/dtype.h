@@ -55,14 +55,17 @@ struct f16 {
  private:
   static constexpr float widen(std::uint16_t h) {
     const std::uint32_t sign = (h & 0x8000u) << 16;
-    const std::uint32_t magnitude = (h & 0x7fffu) << 13;  // exponent and mantissa where float has them
+    // Exponent and mantissa, where float has them.
+    const std::uint32_t magnitude = (h & 0x7fffu) << 13;
     if (magnitude < 0x00800000u) {
       // Subnormal: put the mantissa under an implicit one of weight 2^-14, and take the one away.
       const float x = std::bit_cast<float>(magnitude | 0x38800000u) - 0x1p-14f;
       return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) | sign);
     }
-    if (magnitude > 0x0f800000u) return std::bit_cast<float>(sign | magnitude | 0x7fc00000u);  // NaN
     if (magnitude == 0x0f800000u) return std::bit_cast<float>(sign | 0x7f800000u);
+    if (magnitude > 0x0f800000u) {  // NaN
+      return std::bit_cast<float>(sign | magnitude | 0x7fc00000u);
+    }
     return std::bit_cast<float>(sign | (magnitude + 0x38000000u));  // bias 127 - 15 = 112
   }
 
@@ -76,7 +79,8 @@ struct f16 {
       // Below 2^-14 the result is a multiple of 2^-24, the unit of the last place of 0.5: adding
       // 0.5 rounds it, and the mantissa is the result.
       const float rounded = std::bit_cast<float>(a) + 0.5f;
-      return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(rounded) - 0x3f000000u));
+      return static_cast<std::uint16_t>(sign |
+                                        (std::bit_cast<std::uint32_t>(rounded) - 0x3f000000u));
     }
     a += 0xfffu + ((a >> 13) & 1u);
     return static_cast<std::uint16_t>(sign | ((a - 0x38000000u) >> 13));
@@ -95,13 +99,13 @@ enum class DType : std::uint8_t { kF64, kF32, kBF16, kF16, kS32, kU32, kS16, kU1
 template <class T>
 struct DTypeTraits;
 
-#define TESSERA_DTYPE(Type, enumerator, name, is_float, Sum)  \
-  template <>                                                 \
-  struct DTypeTraits<Type> {                                  \
-    static constexpr DType kDType = DType::enumerator;        \
-    static constexpr std::string_view kName = name;           \
-    static constexpr bool kIsFloat = is_float;                \
-    using Accumulator = Sum;                                  \
+#define TESSERA_DTYPE(Type, enumerator, name, is_float, Sum) \
+  template <>                                                \
+  struct DTypeTraits<Type> {                                 \
+    static constexpr DType kDType = DType::enumerator;       \
+    static constexpr std::string_view kName = name;          \
+    static constexpr bool kIsFloat = is_float;               \
+    using Accumulator = Sum;                                 \
   };
 TESSERA_DTYPE(double, kF64, "f64", true, double)
 TESSERA_DTYPE(float, kF32, "f32", true, float)

@@ -3,11 +3,12 @@
 // The SIMD vocabulary: every op, what it means, and the check that a backend has it.
 //
 // All ops are free functions in the namespace of the target. D is a tag (a value without state),
-// V = Vec<D> a vector with lanes(d) lanes of type Lane<D>, M = Mask<D> a truth value per lane. Vectors
-// may have no size known to the compiler: they can be variables, parameters and results, nothing else.
+// Vec<D> a vector with lanes(d) lanes of type Lane<D>, Mask<D> a truth value per lane. Vectors may
+// have no size known to the compiler: they can be variables, parameters and results, nothing else.
 //
 //   Tag<T, LMUL = 1>    T in one register; where kHasLmul, in a group of LMUL registers
-//   Rebind<T, D>        lanes of T, as many as D has. T at most as wide as Lane<D>, if D is a Tag<>
+//   Rebind<T, D>        lanes of T, as many as D has; T is not wider than Lane<D>. Where it is
+//                       narrower, the vectors have only the ops of MemoryOps and conversions
 //   Repartition<T, D>   lanes of T in as many bytes as D has
 //
 // Every op gives the same bits on every backend and target, with three exceptions: rcp_approx, the
@@ -70,9 +71,7 @@ concept FullMemoryOps = MemoryOps<D> && requires(D d, const Lane<D>* from, Lane<
   // to[2 i] = a[i], to[2 i + 1] = b[i]. With four vectors, to[4 i + k] = lane i of vector k.
   // LMUL must be 1.
   { interleave(d, a_vec<D>(), a_vec<D>(), to) } -> std::same_as<void>;
-  {
-    interleave(d, a_vec<D>(), a_vec<D>(), a_vec<D>(), a_vec<D>(), to)
-  } -> std::same_as<void>;
+  { interleave(d, a_vec<D>(), a_vec<D>(), a_vec<D>(), a_vec<D>(), to) } -> std::same_as<void>;
   // to[j * to_stride + i] = from[i * from_stride + j] for all i < rows, j < cols, from memory to
   // memory: from is [rows, cols], to is [cols, rows]. They must not overlap. Any rows and cols; the
   // fast case is 4 and 8 byte lanes. Strides in elements.
@@ -128,10 +127,10 @@ concept ShiftOps = requires {
 // f32, f64, s32, u32.
 template <class D>
 concept ReduceOps = requires(D d) {
-  // The sum, as a tree of halves: lane i += lane i + h for h = 4, 2, 1 (8 lanes); with 3 or 5 lanes as
-  // if there were 4 or 8 and additions with the missing ones left out. Kernels whose bits must not
-  // depend on the vector length keep 32 virtual lanes in several vectors (in part of a longer one,
-  // beside -0), add those by the same halves, and end with this op.
+  // The sum, as a tree of halves: lane i += lane i + h for h = 4, 2, 1 (8 lanes); with 3 or 5 lanes
+  // as if there were 4 or 8 and additions with the missing ones left out. Kernels whose bits must
+  // not depend on the vector length keep 32 virtual lanes in several vectors (in part of a longer
+  // one, beside -0), add those by the same halves, and end with this op.
   { reduce_add(d, a_vec<D>()) } -> std::same_as<Lane<D>>;
   // NaN if any lane is NaN; never -0.
   { reduce_max(d, a_vec<D>()) } -> std::same_as<Lane<D>>;
@@ -167,8 +166,8 @@ concept Float32Ops = requires(D d, Rebind<int32_t, D> di) {
   } -> std::same_as<Vec<D>>;
 };
 
-// s32: c[i] + the sum of a[4 i + k] * b[4 i + k] over k < 4. a is s8 or u8, b is s8. The products and
-// their sum are exact for all values; the addition to c wraps.
+// s32: c[i] + the sum of a[4 i + k] * b[4 i + k] over k < 4. a is s8 or u8, b is s8. The products
+// and their sum are exact for all values; the addition to c wraps.
 template <class D>
 concept DotOps = requires(D d) {
   {
@@ -202,18 +201,14 @@ concept DemoteOps = requires(D d, Rebind<T, D> dn) {
 };
 
 // The vocabulary, type by type.
-template <class T>
-using TagFor = Tag<T>;
-
 template <class D>
 concept IntegerVocabulary = FullMemoryOps<D> && ArithmeticOps<D> && ShiftOps<D>;
 template <class D>
-concept FloatVocabulary =
-    FullMemoryOps<D> && ArithmeticOps<D> && SignedOps<D> && MultiplyOps<D> && FloatOps<D> &&
-    ReduceOps<D>;
+concept FloatVocabulary = FullMemoryOps<D> && ArithmeticOps<D> && SignedOps<D> && MultiplyOps<D> &&
+                          FloatOps<D> && ReduceOps<D>;
 template <class D, class... Narrow>
-concept Converts = ((PromoteOps<D, Narrow> && DemoteOps<D, Narrow> && MemoryOps<Rebind<Narrow, D>>)
-                    && ...);
+concept Converts =
+    ((PromoteOps<D, Narrow> && DemoteOps<D, Narrow> && MemoryOps<Rebind<Narrow, D>>) && ...);
 
 static_assert(FloatVocabulary<Tag<float>> && Float32Ops<Tag<float>>);
 static_assert(Converts<Tag<float>, bf16, f16>);

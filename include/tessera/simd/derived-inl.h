@@ -61,10 +61,8 @@ TESSERA_INLINE Vec<DN> f32_to_f16(DN, D d, Vec<D> v) {
       shr<13>(sub(add(add(magnitude, set(di, 0xfff)), even), set(di, (127 - 15) << 23)));
   // Below 2^-14 the result counts units of 2^-24, the last place of 0.5: adding 0.5 rounds to them.
   const auto half = set(di, 0x3f000000);
-  const auto subnormal =
-      sub(bit_cast(di, add(bit_cast(d, magnitude), bit_cast(d, half))), half);
-  const auto nan =
-      bit_or(set(di, 0x7e00), bit_and(shr<13>(magnitude), set(di, 0x3ff)));
+  const auto subnormal = sub(bit_cast(di, add(bit_cast(d, magnitude), bit_cast(d, half))), half);
+  const auto nan = bit_or(set(di, 0x7e00), bit_and(shr<13>(magnitude), set(di, 0x3ff)));
   auto r = select(lt(magnitude, set(di, 0x38800000)), subnormal, normal);
   r = select(lt(magnitude, set(di, 0x477ff000)), r, set(di, 0x7c00));  // 65520 rounds to infinity
   r = select(lt(set(di, 0x7f800000), magnitude), nan, r);

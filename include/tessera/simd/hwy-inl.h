@@ -41,7 +41,7 @@ template <class T, int BYTES, int OF>  // BYTES / OF registers
 using TagOf = Tag<T, (BYTES > OF ? BYTES / OF : 1), (OF > BYTES ? OF / BYTES : 1)>;
 
 template <class T, class D>
-using Rebind = TagOf<T, D::kLmul * int{sizeof(T)}, D::kFraction * int{sizeof(Lane<D>)}>;
+using Rebind = TagOf<T, D::kLmul* int{sizeof(T)}, D::kFraction* int{sizeof(Lane<D>)}>;
 
 template <class T, class D>
 using Repartition = Tag<T, D::kLmul, D::kFraction>;
@@ -179,13 +179,16 @@ TESSERA_INLINE V abs(V a) {
   return hn::Abs(a);
 }
 
+// Without FMA always two roundings, also where the flags would let the compiler fuse them.
 template <class V>
 TESSERA_INLINE V mul_add(V a, V b, V c) {
+  if constexpr (!kHasFma) return add(mul(a, b), c);
   return hn::MulAdd(a, b, c);
 }
 
 template <class V>
 TESSERA_INLINE V neg_mul_add(V a, V b, V c) {
+  if constexpr (!kHasFma) return sub(c, mul(a, b));
   return hn::NegMulAdd(a, b, c);
 }
 
@@ -196,7 +199,7 @@ TESSERA_INLINE Vec<D> mul_add_scalar(D d, Lane<D> a, Vec<D> b, Vec<D> c) {
   // saves the instruction and the vector register.
   return __riscv_vfmacc(c, a, b, lanes(d));
 #else
-  return hn::MulAdd(set(d, a), b, c);
+  return mul_add(set(d, a), b, c);
 #endif
 }
 
@@ -214,7 +217,11 @@ TESSERA_INLINE V rcp_approx(V a) {
 
 template <class V>
 TESSERA_INLINE V round(V a) {
+#if HWY_TARGET == HWY_SSE2 || HWY_TARGET == HWY_SSSE3  // they go through integers, which have no -0
+  return hn::CopySign(hn::Round(a), a);
+#else
   return hn::Round(a);
+#endif
 }
 
 template <class V>

@@ -12,10 +12,10 @@ TESSERA_BEGIN_TARGET
 
 // Returns x, a product (scalar or compiler vector), such that no later addition is fused with it.
 //
-// g++ fuses across statements and function calls by default (-ffp-contract=fast), and its intrinsics
-// are plain operators, so even _mm256_add_ps(_mm256_mul_ps(a, b), c) becomes an FMA: other bits than
-// on every other compiler. clang fuses only within an expression, which no op is. Nothing here costs
-// an instruction; it only ends the expression.
+// g++ fuses across statements and function calls by default (-ffp-contract=fast), and its
+// intrinsics are plain operators, so even _mm256_add_ps(_mm256_mul_ps(a, b), c) becomes an FMA:
+// other bits than with clang, which fuses only within an expression, and no op is one. Nothing here
+// costs an instruction; it only ends the expression.
 template <class V>
 TESSERA_INLINE V no_contraction(V x) {
 #if defined(__GNUC__) && !defined(__clang__)

@@ -3,9 +3,9 @@
 // The scalar backend: a vector is an array, an op is a loop over it.
 //
 // It is the fallback on machines without a vector unit (16-byte vectors), with 3 or 5 lanes the
-// target that makes tests meet every edge case on any machine, and the oracle of the other backends'
-// tests: each op is written as its definition in concept.h reads. mul_add is std::fma, so results
-// have the bits of every target with FMA.
+// target that makes tests meet every edge case on any machine, and the oracle of the tests of the
+// other backends: each op is written as its definition in concept.h reads. mul_add is std::fma, so
+// results have the bits of every target with FMA.
 
 #ifndef TESSERA_SIMD_BACKEND_PASS
 #include "tessera/simd/simd-inl.h"
@@ -133,7 +133,8 @@ TESSERA_INLINE void stream(D d, Vec<D> v, Lane<D>* p) {
 
 // ---- Arithmetic
 
-// An unsigned type that T's arithmetic neither overflows (undefined) nor leaves by promotion to int.
+// An unsigned type in which integer arithmetic wraps: that of T may overflow, which is undefined, by
+// itself or after promotion to int.
 template <class T>
 using Wrapping = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
 
@@ -319,10 +320,10 @@ TESSERA_INLINE LanesVec<T, N> shr(LanesVec<T, N> a) {
 }
 
 template <class T>
-using BitsOf = std::conditional_t<
-    sizeof(T) == 8, uint64_t,
-    std::conditional_t<sizeof(T) == 4, uint32_t,
-                       std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
+using BitsOf =
+    std::conditional_t<sizeof(T) == 8, uint64_t,
+                       std::conditional_t<sizeof(T) == 4, uint32_t,
+                                          std::conditional_t<sizeof(T) == 2, uint16_t, uint8_t>>>;
 
 template <class T, int N>
 TESSERA_INLINE LanesVec<T, N> bit_and(LanesVec<T, N> a, LanesVec<T, N> b) {

@@ -25,8 +25,8 @@
 
 #include "tessera/simd/target-inl.h"
 
-// A backend is not part of every pass, so a toggled guard of its own would lose count: it is here, or
-// it includes us.
+// A backend is not part of every pass, so a toggled guard of its own would lose count. Its guard is
+// being included from here; by itself it includes this file.
 #define TESSERA_SIMD_BACKEND_PASS
 #include "tessera/simd/no_contraction-inl.h"
 #if TESSERA_BACKEND_SCALAR

@@ -69,7 +69,8 @@
 #define TESSERA_NAMESPACE TESSERA_CONCAT(N_XSIMD_RVV, __riscv_v_fixed_vlen)
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdRvv
 #else
-#error "tessera: xsimd needs the vector ISA in the flags: -msse4.2, -mavx2 -mfma, -mrvv-vector-bits=zvl"
+#error \
+    "tessera: xsimd needs vector flags: -msse4.2, -mavx2 -mfma, or -mrvv-vector-bits=zvl"
 #endif
 
 #else  // Highway's target of this pass
@@ -126,7 +127,8 @@
 #elif HWY_TARGET == HWY_LASX
 #define TESSERA_TARGET_ID ::tessera::Target::kLasx
 #else
-#error "Highway target without an entry in core/isa.h: disable it in config.h or add it there and here"
+#error \
+    "Highway target without an entry in core/isa.h: disable it in config.h or add it there and here"
 #endif
 #endif
 #endif
@@ -134,7 +136,9 @@
 // 2. What follows from the backend.
 
 #if TESSERA_BACKEND_SCALAR || TESSERA_BACKEND_XSIMD
-#define TESSERA_BEGIN_TARGET namespace tessera { namespace TESSERA_NAMESPACE {
+#define TESSERA_BEGIN_TARGET \
+  namespace tessera {        \
+  namespace TESSERA_NAMESPACE {
 #define TESSERA_END_TARGET \
   }                        \
   }

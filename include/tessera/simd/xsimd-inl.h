@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // The xsimd backend, the only file that names xsimd::. For programs that use xsimd already: one
-// architecture per translation unit, that of the compile flags, and on RVV and SVE one vector length.
-// concept.h says what each op means; comments here say only where xsimd or the instructions would do
-// something else.
+// architecture per translation unit, that of the compile flags, and on RVV and SVE one vector
+// length. concept.h says what each op means; comments here say only where xsimd or the instructions
+// would do something else.
 //
 // What GEMM and elementwise kernels spend their time in maps to instructions. Conversions to other
 // widths, partial loads, reductions and table lookups go through arrays: simple, correct with every
@@ -217,7 +217,7 @@ TESSERA_INLINE xs::batch<T, Arch> mul(xs::batch<T, Arch> a, xs::batch<T, Arch> b
 
 template <class T>
 TESSERA_INLINE xs::batch<T, Arch> div(xs::batch<T, Arch> a, xs::batch<T, Arch> b) {
-#if TESSERA_XSIMD_NEON64  // where xsimd divides floats by an approximate reciprocal, as on 32-bit Arm
+#if TESSERA_XSIMD_NEON64  // where xsimd multiplies by an approximate reciprocal, as on 32-bit Arm
   if constexpr (sizeof(T) == 4) return vdivq_f32(a, b);
 #endif
   return a / b;
@@ -270,8 +270,8 @@ template <class D>
 TESSERA_INLINE Vec<D> mul_add_scalar(D d, Lane<D> a, Vec<D> b, Vec<D> c) {
 #if defined(__riscv_v_fixed_vlen)
   using Register = typename decltype(c.data)::register_type;
-  const Register sum = __riscv_vfmacc(static_cast<Register>(c.data), a,
-                                      static_cast<Register>(b.data), lanes(d));
+  const Register sum =
+      __riscv_vfmacc(static_cast<Register>(c.data), a, static_cast<Register>(b.data), lanes(d));
   return Vec<D>(sum);
 #else
   return mul_add(set(d, a), b, c);
@@ -451,8 +451,8 @@ TESSERA_INLINE void interleave(D d, Vec<D> a, Vec<D> b, Vec<D> c, Vec<D> e, Lane
 }
 
 template <class D>
-TESSERA_INLINE void transpose(D d, const Lane<D>* from, size_t from_stride, size_t rows, size_t cols,
-                              Lane<D>* to, size_t to_stride) {
+TESSERA_INLINE void transpose(D d, const Lane<D>* from, size_t from_stride, size_t rows,
+                              size_t cols, Lane<D>* to, size_t to_stride) {
   size_t i = 0;
   if constexpr (sizeof(Lane<D>) >= 4) {  // squares of whole vectors
     // As floating point: for integers, xsimd casts pointers to vectors, which g++ takes apart.
