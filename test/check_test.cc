@@ -335,7 +335,7 @@ TEST_CASE("gemm never accepts an overlap", "[check]") {
 // ---- Packed operands and tuning
 
 TEST_CASE("gemm refuses operands packed for another target", "[check]") {
-  const auto targets = tested_targets();
+  const auto targets = available_targets();
   if (targets.size() < 2) SKIP("there is one target only");
   for (const Target packed_for : targets) {
     for (const Target runs_on : targets) {
