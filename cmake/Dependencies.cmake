@@ -128,7 +128,11 @@ function(tessera_require_highway)
     endif()
     set_target_properties(hwy_test hwy_list_targets PROPERTIES EXCLUDE_FROM_ALL ON)
     target_compile_options(hwy PRIVATE -w)
-    add_library(tessera_hwy_pool STATIC EXCLUDE_FROM_ALL "${highway_SOURCE_DIR}/hwy/contrib/thread_pool/topology.cc")
+    set(contrib "${highway_SOURCE_DIR}/hwy/contrib")
+    add_library(tessera_hwy_pool STATIC EXCLUDE_FROM_ALL
+      ${contrib}/thread_pool/topology.cc ${contrib}/sort/vqsort.cc ${contrib}/sort/vqsort_f64a.cc)
+    target_compile_definitions(tessera_hwy_pool PRIVATE HWY_COMPILE_ONLY_STATIC)  # it sorts a few timings
+    target_compile_options(tessera_hwy_pool PRIVATE -w)
     target_link_libraries(tessera_hwy_pool PUBLIC hwy)
     add_library(hwy::hwy_contrib ALIAS tessera_hwy_pool)
   endif()
