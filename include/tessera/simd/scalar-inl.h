@@ -133,7 +133,7 @@ TESSERA_INLINE void stream(D d, Vec<D> v, Lane<D>* p) {
 
 // ---- Arithmetic
 
-// An unsigned type in which integer arithmetic wraps: that of T may overflow, which is undefined, by
+// An unsigned type in which integer arithmetic wraps: in T it may overflow, which is undefined, by
 // itself or after promotion to int.
 template <class T>
 using Wrapping = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;

@@ -69,8 +69,7 @@
 #define TESSERA_NAMESPACE TESSERA_CONCAT(N_XSIMD_RVV, __riscv_v_fixed_vlen)
 #define TESSERA_TARGET_ID ::tessera::Target::kXsimdRvv
 #else
-#error \
-    "tessera: xsimd needs vector flags: -msse4.2, -mavx2 -mfma, or -mrvv-vector-bits=zvl"
+#error "tessera: xsimd needs vector flags: -msse4.2, -mavx2 -mfma, or -mrvv-vector-bits=zvl"
 #endif
 
 #else  // Highway's target of this pass
