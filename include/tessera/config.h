@@ -47,6 +47,11 @@
 #if TESSERA_STATIC && !TESSERA_XSIMD && !defined(HWY_COMPILE_ONLY_STATIC)
 #define HWY_COMPILE_ONLY_STATIC 1
 #endif
+// -march=haswell and x86-64-v3 do not promise AES, and Highway would take SSSE3 for want of it. No
+// kernel here uses AES.
+#if TESSERA_STATIC && !TESSERA_XSIMD && !defined(HWY_DISABLE_PCLMUL_AES)
+#define HWY_DISABLE_PCLMUL_AES
+#endif
 
 // Highway's default x86 targets are trimmed to those that kernels here make a difference for, as each
 // costs a second of compile time: SSE2 and SSSE3 run the scalar fallback, and the AVX3 variants with
