@@ -91,7 +91,7 @@ GemmSchedule<T> schedule_for_tile(const KernelTable& kernels, const Context* con
   s.mr = s.tile->shape.rows;
   s.pad = s.tile->lanes();
   s.nr = s.pad * s.tile->shape.vectors;
-  const GemmBlocks blocks = gemm_blocks(caches, sizeof(T), s.mr, s.nr);
+  const GemmBlocks blocks = gemm_blocks(caches, sizeof(T), s.tile->shape, s.nr);
   const auto block = [](index_t wanted, index_t chosen) {
     constexpr index_t kLargest = index_t{1} << 40;  // no blocks at all, and no overflow
     return wanted > 0 ? std::min(wanted, kLargest) : chosen;
@@ -140,13 +140,22 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   return s;
 }
 
-// Panel `panel` of B[k, n] into `packed`, which holds all of them.
+// Rows [k0, k1) of B[k, n] into `packed`, panels that hold all k rows.
 template <class T>
-void pack_b_panel(const GemmSchedule<T>& s, Strided<T> b, index_t k, index_t n, index_t panel,
-                  T* packed) {
-  const index_t j = panel * s.nr, width = std::min(s.nr, n - j);
-  s.pack({b.data + j * b.col_stride, b.col_stride, b.row_stride, width, k, T{1}, packed + j * k,
-          round_up(width, s.pad)});
+void pack_b_rows(const GemmSchedule<T>& s, Strided<T> b, index_t k, index_t n, index_t k0,
+                 index_t k1, T* packed) {
+  for (index_t j = 0; j < n; j += s.nr) {
+    const index_t width = std::min(s.nr, n - j), padded = round_up(width, s.pad);
+    s.pack({b.data + k0 * b.row_stride + j * b.col_stride, b.col_stride, b.row_stride, width,
+            k1 - k0, T{1}, packed + j * k + k0 * padded, padded});
+  }
+}
+
+// How many rows of B to pack at a time. Rows that are contiguous are read along, a few side by side, for
+// the prefetchers and the TLB; columns that are contiguous are transposed in longer pieces.
+template <class T>
+index_t pack_b_step(Strided<T> b) {
+  return b.col_stride == 1 ? 8 : 64;
 }
 
 template <class T>
@@ -209,8 +218,10 @@ class GemmRun {
   void pack_b(index_t k, index_t kc, index_t j, index_t n, T* to) const {
     const Strided<T> from{p_.b.data + k * p_.b.row_stride + j * p_.b.col_stride, p_.b.row_stride,
                           p_.b.col_stride};
-    executor_.parallel_for((n + s_.nr - 1) / s_.nr,
-                           [&](index_t panel) { pack_b_panel(s_, from, kc, n, panel, to); });
+    const index_t step = pack_b_step(p_.b);
+    executor_.parallel_for((kc + step - 1) / step, [&](index_t task) {
+      pack_b_rows(s_, from, kc, n, task * step, std::min((task + 1) * step, kc), to);
+    });
   }
 
   void pack_a(const RowPanels& panels, index_t first, index_t last, index_t k, index_t kc,
@@ -373,8 +384,9 @@ PackedB<T> pack_operand_b(const View<const T, 2>& b, const KernelTable& kernels,
   PackedB<T> packed(layout, elements);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
     const Strided<T> from{b.data + k0 * b.strides[0], b.strides[0], b.strides[1]};
-    for (index_t panel = 0; panel * s.nr < n; ++panel) {
-      pack_b_panel(s, from, std::min(s.kc, k - k0), n, panel, packed.data() + k0 * s.padded(n));
+    const index_t kc = std::min(s.kc, k - k0), step = pack_b_step(from);
+    for (index_t l = 0; l < kc; l += step) {
+      pack_b_rows(s, from, kc, n, l, std::min(l + step, kc), packed.data() + k0 * s.padded(n));
     }
   }
   return packed;
