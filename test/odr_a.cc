@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One of two translation units with everything header-only: see odr_test.cc.
 
-#include "odr_test.h"
 #include "tessera/tessera.h"
+
+#include "odr_test.h"
 
 namespace tessera::test {
 
