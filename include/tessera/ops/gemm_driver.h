@@ -126,8 +126,12 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   // again for each row panel, A once and read again for each column panel.
   const bool a_readable = !p.packed_a && p.a.col_stride == 1 && p.alpha == T{1};
   const bool b_readable = !p.packed_b && p.b.col_stride == 1;
+  // Sapphire Rapids, f32: in place is 4 to 10 % ahead up to 384^3 where no columns are left over, else up
+  // to 256^3, and 12 % behind at 512^3, where B outgrows a third of L2.
+  const bool even = p.n % s.pad == 0;
+  const double size = even ? 384 : 256;
   const bool small = static_cast<double>(p.m) * static_cast<double>(p.n) *
-                         static_cast<double>(p.k) <= 28.0 * 512 * 512;
+                         static_cast<double>(p.k) <= size * size * size;
   s.b_in_place =
       b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
       (small || p.m <= 2 * s.mr || tuning.packing == GemmTuning::Packing::kNever);
