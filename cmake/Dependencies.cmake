@@ -26,6 +26,24 @@ function(tessera_apt result suite)
   endif()
 endfunction()
 
+# CMake's default generator needs make, also where only Ninja is installed: then it is taken through apt. Called
+# before project(), which looks for it.
+function(tessera_require_make)
+  if(NOT CMAKE_GENERATOR STREQUAL "Unix Makefiles" OR CMAKE_MAKE_PROGRAM)
+    return()
+  endif()
+  find_program(TESSERA_MAKE NAMES gmake make HINTS "${TESSERA_DOWNLOAD_DIR}/make/usr/bin")
+  if(NOT TESSERA_MAKE)
+    tessera_apt(unpacked bookworm unpack "${TESSERA_DOWNLOAD_DIR}/make" make)
+    if(unpacked_ERROR)
+      message(FATAL_ERROR "make is not installed, and no apt package (${unpacked_ERROR}). Install make, or "
+        "export CMAKE_GENERATOR=Ninja and remove ${CMAKE_BINARY_DIR}.")
+    endif()
+    find_program(TESSERA_MAKE NAMES make HINTS "${TESSERA_DOWNLOAD_DIR}/make/usr/bin" REQUIRED)
+  endif()
+  set(CMAKE_MAKE_PROGRAM "${TESSERA_MAKE}" CACHE FILEPATH "make")
+endfunction()
+
 # Downloads <url> to <file>. <error> becomes empty, or the reason why the file is not there.
 # The first host that does not answer ends all downloads of this configure run.
 function(tessera_download url sha256 file error)
