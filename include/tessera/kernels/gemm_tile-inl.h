@@ -181,7 +181,7 @@ TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<Lane<D>>& args,
   Lane<D> column[R] = {a[static_cast<index_t>(kI) * a_row]...};
   const auto multiply = [&](index_t s) TESSERA_LAMBDA {
     const auto row = load(d, b);
-    ((acc = mul_add_scalar(d, column[kI], row, acc),
+    ((acc = mul_add_scalar(d, column[kI], row, acc), keep_order<R <= 8>(acc),
       column[kI] = a[static_cast<index_t>(kI) * a_row + (s + 1) * a_column]),
      ...);
     b += args.b_stride;
