@@ -35,7 +35,8 @@
 #error "TESSERA_XSIMD builds are static: leave TESSERA_STATIC undefined or set it to 1"
 #endif
 #if TESSERA_COMPILED && TESSERA_STATIC
-#error "TESSERA_COMPILED uses the library's run-time dispatch: it excludes TESSERA_STATIC and TESSERA_XSIMD"
+#error \
+    "TESSERA_COMPILED uses the library's run-time dispatch: it excludes TESSERA_STATIC and TESSERA_XSIMD"
 #endif
 
 #if defined(__cpp_exceptions)
@@ -57,8 +58,7 @@
 // costs a second of compile time: SSE2 and SSSE3 run the scalar fallback, and the AVX3 variants with
 // BF16, FP16 and AVX10.2 run AVX3_DL's kernels. A TU that included Highway first keeps its choice.
 #if !defined(HWY_DISABLED_TARGETS) && !TESSERA_STATIC && (defined(__x86_64__) || defined(__i386__))
-#define HWY_DISABLED_TARGETS \
-  (HWY_SSE2 | HWY_SSSE3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2)
+#define HWY_DISABLED_TARGETS (HWY_SSE2 | HWY_SSSE3 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2)
 #endif
 
 // Public functions live in an inline namespace named after how their kernels were chosen, so that

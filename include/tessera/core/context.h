@@ -21,7 +21,9 @@ class TaskRef {
     requires(!std::is_same_v<std::remove_cvref_t<F>, TaskRef>)
   TaskRef(F&& f)  // NOLINT: implicit by design
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(f)))),
-        call_([](void* object, index_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
+        call_([](void* object, index_t i) {
+          (*static_cast<std::remove_reference_t<F>*>(object))(i);
+        }) {}
 
   void operator()(index_t i) const { call_(object_, i); }
 
@@ -39,8 +41,7 @@ class Executor {
   // Any pool with the interface of hwy::ThreadPool: NumWorkers(), Run(begin, end, f(task, worker)).
   template <class Pool>
   static Executor from_pool(Pool& pool) {
-    return {static_cast<index_t>(pool.NumWorkers()), &pool,
-            [](void* p, index_t n, TaskRef task) {
+    return {static_cast<index_t>(pool.NumWorkers()), &pool, [](void* p, index_t n, TaskRef task) {
               static_cast<Pool*>(p)->Run(
                   0, static_cast<std::uint64_t>(n),
                   [&task](std::uint64_t i, auto) { task(static_cast<index_t>(i)); });
@@ -87,7 +88,7 @@ struct GemmTuning {
 // single-threaded and works in thread-local scratch.
 struct Context {
   Executor executor{};
-  std::optional<Target> target{};     // default: active_target()
+  std::optional<Target> target{};      // default: active_target()
   std::optional<CacheSizes> caches{};  // default: those of this machine
   GemmTuning gemm{};
   Scratch scratch{};

@@ -44,12 +44,10 @@ enum class Target : std::uint8_t {
 };
 
 inline constexpr std::array<std::string_view, 27> kTargetNames = {
-    "scalar",     "scalar3",      "scalar5",      "sse2",      "ssse3",
-    "sse4",       "avx2",         "avx3",         "avx3_dl",   "avx3_zen4",
-    "avx3_spr",   "neon_noaes",   "neon",         "neon_bf16", "sve",
-    "sve2",       "sve_256",      "sve2_128",     "rvv",       "lsx",
-    "lasx",       "xsimd_sse4",   "xsimd_avx2",   "xsimd_avx512",
-    "xsimd_neon", "xsimd_sve",    "xsimd_rvv"};
+    "scalar",     "scalar3",    "scalar5",      "sse2",       "ssse3",      "sse4",     "avx2",
+    "avx3",       "avx3_dl",    "avx3_zen4",    "avx3_spr",   "neon_noaes", "neon",     "neon_bf16",
+    "sve",        "sve2",       "sve_256",      "sve2_128",   "rvv",        "lsx",      "lasx",
+    "xsimd_sse4", "xsimd_avx2", "xsimd_avx512", "xsimd_neon", "xsimd_sve",  "xsimd_rvv"};
 
 // The name used by set_active_target() and the environment variable TESSERA_TARGET.
 constexpr std::string_view name(Target t) { return kTargetNames[static_cast<std::size_t>(t)]; }
@@ -63,8 +61,7 @@ constexpr std::optional<Target> parse_target(std::string_view text) {
 
 // False where a*b+c rounds twice, so that floating-point results are not those of the other targets.
 constexpr bool has_fma(Target t) {
-  return t != Target::kSse2 && t != Target::kSsse3 && t != Target::kSse4 &&
-         t != Target::kXsimdSse4;
+  return t != Target::kSse2 && t != Target::kSsse3 && t != Target::kSse4 && t != Target::kXsimdSse4;
 }
 
 namespace detail {

@@ -27,8 +27,8 @@ struct AlignedDelete {
 using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
 
 inline AlignedBytes allocate_aligned(std::size_t bytes) {
-  return AlignedBytes(static_cast<std::byte*>(
-      ::operator new[](bytes, std::align_val_t{kScratchAlignment})));
+  return AlignedBytes(
+      static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{kScratchAlignment})));
 }
 
 }  // namespace detail
@@ -44,7 +44,8 @@ class Scratch {
   std::byte* reserve(std::size_t bytes, const char* function) {
     if (fixed_) {
       const auto address = reinterpret_cast<std::uintptr_t>(lent_.data());
-      const std::size_t skip = (kScratchAlignment - address % kScratchAlignment) % kScratchAlignment;
+      const std::size_t skip =
+          (kScratchAlignment - address % kScratchAlignment) % kScratchAlignment;
       if (lent_.size() < skip || lent_.size() - skip < bytes) {
         detail::fail(function, "context.scratch",
                      "at least " + std::to_string(skip + bytes) + " bytes",
@@ -53,7 +54,7 @@ class Scratch {
       return lent_.data() + skip;
     }
     if (bytes > size_ || owned_ == nullptr) {  // moved from: no memory, whatever the size
-      owned_.reset();  // first, so that the peak is one buffer, not two
+      owned_.reset();                          // first, so that the peak is one buffer, not two
       owned_ = detail::allocate_aligned(bytes);
       size_ = bytes;
     }

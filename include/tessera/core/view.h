@@ -138,8 +138,9 @@ void check_size(const char* function, const R& range, const std::array<index_t, 
     }
   }
   if (count > std::ranges::size(range)) {
-    fail(function, "range", "at least " + std::to_string(count) + " elements for extents " +
-         to_string(extents), std::to_string(std::ranges::size(range)));
+    fail(function, "range",
+         "at least " + std::to_string(count) + " elements for extents " + to_string(extents),
+         std::to_string(std::ranges::size(range)));
   }
 }
 
@@ -174,10 +175,9 @@ constexpr View<T, Rank> slice(const View<T, Rank>& v, const I (&start)[Rank],
   const auto first = detail::to_indices<Rank>(start);
   for (int i = 0; i < Rank; ++i) {
     if (first[i] < 0 || result.extents[i] < 0 || first[i] > v.extents[i] - result.extents[i]) {
-      detail::fail("slice", "start, extents",
-                   "a block inside extents " + detail::to_string(v.extents),
-                   "start " + detail::to_string(first) + ", extents " +
-                       detail::to_string(result.extents));
+      detail::fail(
+          "slice", "start, extents", "a block inside extents " + detail::to_string(v.extents),
+          "start " + detail::to_string(first) + ", extents " + detail::to_string(result.extents));
     }
     result.data += first[i] * v.strides[i];
   }

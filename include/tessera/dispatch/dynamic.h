@@ -5,7 +5,8 @@
 #define TESSERA_DISPATCH_DYNAMIC_H_
 
 #ifdef HIGHWAY_HWY_FOREACH_TARGET_H_
-#error "hwy/foreach_target.h can be expanded once per translation unit and this one already has: link tessera::compiled (TESSERA_COMPILED), or include tessera/kernels/all-inl.h in your own per-target code"
+#error \
+    "hwy/foreach_target.h can be expanded once per translation unit and this one already has: link tessera::compiled (TESSERA_COMPILED), or include tessera/kernels/all-inl.h in your own per-target code"
 #endif
 
 #undef HWY_TARGET_INCLUDE

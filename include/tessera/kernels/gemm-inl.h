@@ -110,7 +110,9 @@ void run_tile_staged(D d, TileFunction<T> tile, TileArgs<T> args, index_t rows, 
 class PrefetchAhead {
  public:
   TESSERA_INLINE PrefetchAhead(const void* next, index_t bytes, index_t shares)
-      : at_(static_cast<const char*>(next)), left_(kPrefetch ? bytes : 0), share_(bytes / shares + 64) {}
+      : at_(static_cast<const char*>(next)),
+        left_(kPrefetch ? bytes : 0),
+        share_(bytes / shares + 64) {}
 
   TESSERA_INLINE void prefetch_share() {
     for (index_t done = 0; done < share_ && left_ > 0; done += 64, at_ += 64, left_ -= 64) {
@@ -155,8 +157,8 @@ void run_block(const GemmBlock<T>& block) {
         tile.a_row_stride = block.a_in_place ? block.a_stride : 1;
         tile.a_col_stride = block.a_in_place ? 1 : rows;
         tile.c = block.c + i * block.c_stride + j0 + j;
-        tile.next_c = p + 1 < panels.count() ? tile.c + rows * block.c_stride
-                                             : block.c + j0 + j + cols;
+        tile.next_c =
+            p + 1 < panels.count() ? tile.c + rows * block.c_stride : block.c + j0 + j + cols;
         next_panel.prefetch_share();
         const TileFunction<T> run =
             block.a_in_place ? InPlace::get(rows, vectors) : Packed::get(rows, vectors);
@@ -210,8 +212,9 @@ struct GemmTableOf;
 
 template <class T, TileShape... kShapes>
 struct GemmTableOf<T, TileList<kShapes...>> {
-  static_assert(((kShapes.registers(!kHasLmul) <= kVectorRegisters || TESSERA_BACKEND_SCALAR) && ...),
-                "tessera: a register tile of tune/ needs more vector registers than the target has");
+  static_assert(
+      ((kShapes.registers(!kHasLmul) <= kVectorRegisters || TESSERA_BACKEND_SCALAR) && ...),
+      "tessera: a register tile of tune/ needs more vector registers than the target has");
   static_assert(((!kShapes.rotate || kShapes.vectors == 1) && ...),
                 "tessera: a rotated register tile has one vector group per row");
   static constexpr GemmTile<T> kTiles[] = {

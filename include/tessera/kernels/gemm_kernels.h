@@ -39,9 +39,7 @@ class RowPanels {
   }
 
   constexpr index_t count() const { return count_; }
-  constexpr index_t rows(index_t panel) const {
-    return panel < full_ ? mr_ : edge_[panel - full_];
-  }
+  constexpr index_t rows(index_t panel) const { return panel < full_ ? mr_ : edge_[panel - full_]; }
   // The first row of a panel; of panel count(), the number of rows.
   constexpr index_t start(index_t panel) const {
     index_t row = (panel < full_ ? panel : full_) * mr_;

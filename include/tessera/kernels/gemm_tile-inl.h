@@ -223,7 +223,8 @@ TESSERA_INLINE void update_tile(D d, const TileArgs<Lane<D>>& args,
 
 template <class T, int R, int NV, int LMUL, TileForm kForm, int kUnroll, bool kRotate>
 void gemm_tile(const TileArgs<T>& args_in_memory) {
-  const TileArgs<T> args = args_in_memory;  // in registers: the compiler can't know that C is not it
+  const TileArgs<T> args =
+      args_in_memory;  // in registers: the compiler can't know that C is not it
   const Tag<T, LMUL> d;
   constexpr auto kIndices = std::make_index_sequence<R * NV>();
   with_accumulators<R * NV>(d, [&](auto&... acc) TESSERA_LAMBDA {

@@ -45,8 +45,8 @@ constexpr bool operand_matches() {
   if constexpr (std::is_same_v<M, PackedType>) {
     return true;
   } else if constexpr (MatrixLike<M>) {
-    return std::is_same_v<std::remove_const_t<typename decltype(input_view(std::declval<const M&>()))::Element>,
-                          T>;
+    return std::is_same_v<
+        std::remove_const_t<typename decltype(input_view(std::declval<const M&>()))::Element>, T>;
   } else {
     return false;
   }
@@ -93,8 +93,7 @@ template <class T>
 AddressRange address_range(const char* function, const char* argument, const View<T, 2>& v) {
   const auto overflow = [&]() {
     fail(function, argument, "sizes within the address space",
-         "extents " + to_string(v.extents) + ", strides " +
-             to_string(v.strides));
+         "extents " + to_string(v.extents) + ", strides " + to_string(v.strides));
   };
   index_t low = 0, high = 0;  // offsets of the first and last element, in elements
   for (int axis = 0; axis < 2; ++axis) {
@@ -128,8 +127,7 @@ AddressRange check_input(const char* function, const char* argument, const View<
   }
   if (v.extents[0] == 0 || v.extents[1] == 0) return {};
   if (v.data == nullptr) {
-    fail(function, argument,
-         "data for extents " + to_string(v.extents), "a null pointer");
+    fail(function, argument, "data for extents " + to_string(v.extents), "a null pointer");
   }
   return address_range(function, argument, v);
 }
@@ -230,8 +228,7 @@ void check_gemm(const GemmProblem<T>& p, const Extents& a, const Extents& b,
   if (p.m == 0 || p.n == 0) return;
   if (overlaps_itself(c)) {
     fail("gemm", "c", "strides that visit each element once",
-         "extents " + to_string(c.extents) + ", strides " +
-             to_string(c.strides));
+         "extents " + to_string(c.extents) + ", strides " + to_string(c.strides));
   }
   if (!p.packed_a && overlap(a_view, a_range, c, c_range)) {
     fail("gemm", "c", "memory that does not overlap a", "an overlapping view");

@@ -41,11 +41,11 @@ struct GemmSchedule {
   const GemmTile<T>* tile;
   int tile_index;
   void (*pack)(const PackPanel<T>&);
-  index_t mr, nr, pad;   // rows per panel of A, columns per panel of B, their padding
-  index_t mc, kc, nc;    // cache blocks
-  bool pack_a, pack_b;   // into scratch, in this call
-  bool b_in_place;       // otherwise packed, by this call or before
-  bool stage_c;          // C has no unit stride: its blocks are gathered and scattered
+  index_t mr, nr, pad;  // rows per panel of A, columns per panel of B, their padding
+  index_t mc, kc, nc;   // cache blocks
+  bool pack_a, pack_b;  // into scratch, in this call
+  bool b_in_place;      // otherwise packed, by this call or before
+  bool stage_c;         // C has no unit stride: its blocks are gathered and scattered
 
   index_t padded(index_t width) const { return width / nr * nr + round_up(width % nr, pad); }
 };
@@ -130,11 +130,11 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   // to 256^3, and 12 % behind at 512^3, where B outgrows a third of L2.
   const bool even = p.n % s.pad == 0;
   const double size = even ? 384 : 256;
-  const bool small = static_cast<double>(p.m) * static_cast<double>(p.n) *
-                         static_cast<double>(p.k) <= size * size * size;
-  s.b_in_place =
-      b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
-      (small || p.m <= 2 * s.mr || tuning.packing == GemmTuning::Packing::kNever);
+  const bool small =
+      static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k) <=
+      size * size * size;
+  s.b_in_place = b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
+                 (small || p.m <= 2 * s.mr || tuning.packing == GemmTuning::Packing::kNever);
   const bool a_in_place =
       a_readable && tuning.packing != GemmTuning::Packing::kAlways &&
       (s.b_in_place || p.n <= 2 * s.nr || tuning.packing == GemmTuning::Packing::kNever);
@@ -243,8 +243,8 @@ class GemmRun {
     });
   }
 
-  void compute(const RowPanels& panels, index_t first, index_t last, Range rows, Range k, Range cols,
-               const T* a_space, const T* b_space, T* c_space) const {
+  void compute(const RowPanels& panels, index_t first, index_t last, Range rows, Range k,
+               Range cols, const T* a_space, const T* b_space, T* c_space) const {
     // Serially one task; in parallel a grid of about four per thread, at least a panel each.
     index_t panels_per_task = last - first, cols_per_task = round_up(cols.size(), s_.nr);
     if (!serial_) {
@@ -364,8 +364,8 @@ void normalise(GemmProblem<T>& p) {
 // The part of a schedule that a packed operand fixes for all its calls.
 template <class T>
 PackedLayout layout_of(const GemmSchedule<T>& s, Target target, index_t rows, index_t cols) {
-  return {.rows = rows, .cols = cols, .kc = s.kc, .pad = s.pad, .target = target,
-          .tile = s.tile_index};
+  return {
+      .rows = rows, .cols = cols, .kc = s.kc, .pad = s.pad, .target = target, .tile = s.tile_index};
 }
 
 // Of the other extent, which is not known yet; large, as operands worth packing meet large ones.

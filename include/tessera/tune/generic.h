@@ -80,9 +80,8 @@ inline GemmBlocks gemm_blocks(const CacheSizes& caches, std::size_t element, con
   const auto l2 = static_cast<index_t>(caches.l2.bytes) / std::max(caches.l2.shared_by, 1);
   const auto l3 = static_cast<index_t>(caches.l3.bytes) / std::max(caches.l3.shared_by, 1);
   GemmBlocks blocks;
-  blocks.kc = tile.kc > 0
-                  ? tile.kc
-                  : std::clamp<index_t>(round_down(l1 / (size * (nr + mr)), 16), 128, 512);
+  blocks.kc = tile.kc > 0 ? tile.kc
+                          : std::clamp<index_t>(round_down(l1 / (size * (nr + mr)), 16), 128, 512);
   blocks.mc = std::max(round_down(l2 / 4 / (size * blocks.kc), mr), mr);
   blocks.nc = std::max(round_down(std::max(l3 / 2, l2 / 2) / (size * blocks.kc), nr), nr);
   blocks.nc = std::min(blocks.nc, round_up(4096, nr));
