@@ -61,9 +61,12 @@ TEST_CASE("blocks are valid for any caches", "[cache]") {
     for (const std::size_t l2 : sizes) {
       for (const std::size_t l3 : sizes) {
         for (const int shared : {0, 1, 128}) {
-          for (const auto& [mr, nr] : std::vector<std::pair<index_t, index_t>>{{6, 16}, {7, 128}, {15, 3}}) {
-            const CacheSizes caches{.l1d = {l1, 8, shared}, .l2 = {l2, 8, shared}, .l3 = {l3, 8, shared}};
-            const detail::GemmBlocks blocks = detail::gemm_blocks(caches, 4, mr, nr);
+          for (const auto& [mr, nr] :
+               std::vector<std::pair<index_t, index_t>>{{6, 16}, {7, 128}, {15, 3}}) {
+            const CacheSizes caches{
+                .l1d = {l1, 8, shared}, .l2 = {l2, 8, shared}, .l3 = {l3, 8, shared}};
+            const TileShape tile{static_cast<int>(mr), 1};
+            const detail::GemmBlocks blocks = detail::gemm_blocks(caches, 4, tile, nr);
             const bool good = blocks.kc >= 1 && blocks.mc >= mr && blocks.mc % mr == 0 &&
                               blocks.nc >= nr && blocks.nc % nr == 0;
             CAPTURE(l1, l2, l3, shared, mr, nr, blocks.mc, blocks.kc, blocks.nc);
@@ -79,7 +82,7 @@ TEST_CASE("blocks fit the caches they are for", "[cache]") {
   const CacheSizes caches{
       .l1d = {32 * 1024, 8, 1}, .l2 = {512 * 1024, 8, 1}, .l3 = {8 * 1024 * 1024, 16, 1}};
   for (const std::size_t element : {4, 8}) {
-    const detail::GemmBlocks blocks = detail::gemm_blocks(caches, element, 6, 16);
+    const detail::GemmBlocks blocks = detail::gemm_blocks(caches, element, TileShape{6, 2}, 16);
     const auto bytes = [&](index_t rows, index_t cols) {
       return static_cast<std::size_t>(rows * cols) * element;
     };

@@ -185,15 +185,17 @@ TEST_CASE("strides along axes of length one do not matter", "[check]") {
   const index_t stride =
       GENERATE(std::numeric_limits<index_t>::min(), -kHuge, index_t{-3}, index_t{0}, kHuge);
   std::vector<float> a = {1, 2}, b = {3, 4}, c(4);
-  gemm(strided(a.data(), {2, 1}, {index_t{1}, stride}), strided(b.data(), {1, 2}, {stride, index_t{1}}),
-       row_major(c, {2, 2}));
+  gemm(strided(a.data(), {2, 1}, {index_t{1}, stride}),
+       strided(b.data(), {1, 2}, {stride, index_t{1}}), row_major(c, {2, 2}));
   CHECK(c == std::vector<float>{3, 4, 6, 8});
   std::vector<float> row(2), column(2);
   gemm(row_major(a, {1, 2}), row_major(b, {2, 1}), strided(row.data(), {1, 1}, {stride, stride}));
   CHECK(row[0] == 11);
-  gemm(row_major(a, {1, 1}), row_major(b, {1, 2}), strided(row.data(), {1, 2}, {stride, index_t{1}}));
+  gemm(row_major(a, {1, 1}), row_major(b, {1, 2}),
+       strided(row.data(), {1, 2}, {stride, index_t{1}}));
   CHECK(row == std::vector<float>{3, 4});
-  gemm(row_major(a, {2, 1}), row_major(b, {1, 1}), strided(column.data(), {2, 1}, {index_t{1}, stride}));
+  gemm(row_major(a, {2, 1}), row_major(b, {1, 1}),
+       strided(column.data(), {2, 1}, {index_t{1}, stride}));
   CHECK(column == std::vector<float>{3, 6});
 }
 
@@ -216,8 +218,8 @@ TEST_CASE("gemm refuses a c that overlaps itself, and no other", "[check]") {
           const auto c = strided(cells.data() + 100, {m, n}, {s0, s1});
           std::fill(cells.begin(), cells.end(), 1.0f);
           const Refusal r = refusal([&] {
-            gemm(row_major(unread.data(), {m, index_t{0}}), row_major(unread.data(), {index_t{0}, n}),
-                 c, {.beta = 2});
+            gemm(row_major(unread.data(), {m, index_t{0}}),
+                 row_major(unread.data(), {index_t{0}, n}), c, {.beta = 2});
           });
           bool good = overlaps == !r.argument.empty();
           for (index_t x = -100; x < 100; ++x) {
@@ -228,7 +230,8 @@ TEST_CASE("gemm refuses a c that overlaps itself, and no other", "[check]") {
             good &= r.function == "gemm" && r.argument == "c" &&
                     r.expected == "strides that visit each element once";
           }
-          tally.add(good ? "" : "wrong", [&] { return impl::to_string(c.extents) + impl::to_string(c.strides); });
+          tally.add(good ? "" : "wrong",
+                    [&] { return impl::to_string(c.extents) + impl::to_string(c.strides); });
         }
       }
     }
@@ -278,7 +281,8 @@ TEST_CASE("gemm accepts blocks of one matrix that do not meet", "[check]") {
       const auto expected_c = slice(copy, {0, 14}, {6, 6});
       ref::gemm(a, slice(b, {0, 0}, {5, 6}), expected_c);
       if (by_columns) {
-        gemm(transposed(slice(b, {0, 0}, {5, 6})), transposed(a), transposed(c), {.context = &context});
+        gemm(transposed(slice(b, {0, 0}, {5, 6})), transposed(a), transposed(c),
+             {.context = &context});
       } else {
         gemm(a, slice(b, {0, 0}, {5, 6}), c, {.context = &context});
       }
@@ -319,8 +323,10 @@ TEST_CASE("gemm never accepts an overlap", "[check]") {
     const auto b = strided(unread.data(), {k, n}, {0, 0});
     const bool swapped = i % 2;
     const Refusal r = refusal([&] {
-      if (swapped) gemm(transposed(b), transposed(a), transposed(c));
-      else gemm(a, b, c);
+      if (swapped)
+        gemm(transposed(b), transposed(a), transposed(c));
+      else
+        gemm(a, b, c);
     });
     accepted += r.argument.empty();
     tally.add(overlaps && r.argument.empty() ? "accepted" : "", [&] {
@@ -413,8 +419,8 @@ TEST_CASE("a register tile that does not exist is refused", "[check]") {
     const int count = tile_count<float>(target);
     for (const int tile : {count, 1000, std::numeric_limits<int>::max()}) {
       f.context.gemm.tile = tile;
-      const std::string expected =
-          "less than " + std::to_string(count) + " (the tiles of " + std::string(name(target)) + ")";
+      const std::string expected = "less than " + std::to_string(count) + " (the tiles of " +
+                                   std::string(name(target)) + ")";
       const auto refused_by = [&](const char* function) {
         return Refusal{function, "context.gemm.tile", expected, std::to_string(tile)};
       };
@@ -432,8 +438,10 @@ TEST_CASE("pack_a and pack_b refuse wrong views", "[check]") {
   std::vector<float> cells(12);
   const auto pack = [](bool is_a, View<const float, 2> v) {
     return refusal([&] {
-      if (is_a) pack_a(v);
-      else pack_b(v);
+      if (is_a)
+        pack_a(v);
+      else
+        pack_b(v);
     });
   };
   for (const bool is_a : {true, false}) {

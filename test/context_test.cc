@@ -123,8 +123,12 @@ TEST_CASE("gemm runs on the executor of its context only", "[context][threads]")
     }
   };
   Workspace w;
-  const GemmCase g{.target = active_target(), .tuning = {.packing = Packing::kAlways}, .m = 64,
-                   .n = 64, .k = 16, .executor = Executor::from_function(4, record)};
+  const GemmCase g{.target = active_target(),
+                   .tuning = {.packing = Packing::kAlways},
+                   .m = 64,
+                   .n = 64,
+                   .k = 16,
+                   .executor = Executor::from_function(4, record)};
   CHECK(run_case<float>(w, g) == "");
   CHECK(tasks >= 4);
   CHECK(seen.count(std::this_thread::get_id()) == 0);
@@ -169,8 +173,7 @@ TEST_CASE("scratch that is lent and too small is an error", "[context]") {
     scratch.reserve(256, "test");
     FAIL("no error");
   } catch (const Error& e) {
-    CHECK(std::string(e.what()) ==
-          "test: context.scratch: expected at least 256 bytes, got 255");
+    CHECK(std::string(e.what()) == "test: context.scratch: expected at least 256 bytes, got 255");
   }
   Scratch none(std::span<std::byte>{});
   CHECK_THROWS_AS(none.reserve(1, "test"), Error);
@@ -201,7 +204,8 @@ TEST_CASE("gemm works in the scratch of its context", "[context]") {
   std::fill(before, before + (1 << 20), std::byte{0xff});
   context.gemm.packing = Packing::kAlways;
   std::vector<float> a(30 * 40, 1.0f), b(40 * 50, 1.0f), c(30 * 50);
-  gemm(row_major(a, {30, 40}), row_major(b, {40, 50}), row_major(c, {30, 50}), {.context = &context});
+  gemm(row_major(a, {30, 40}), row_major(b, {40, 50}), row_major(c, {30, 50}),
+       {.context = &context});
   CHECK(c == std::vector<float>(c.size(), 40.0f));
   CHECK(context.scratch.reserve(1, "test") == before);
   CHECK(std::any_of(before, before + (1 << 20), [](std::byte x) { return x != std::byte{0xff}; }));
@@ -225,7 +229,8 @@ TEST_CASE("a context overrides target, caches and tuning", "[context]") {
     CHECK(static_cast<std::size_t>(small.kc * small.mc) * sizeof(float) <= 64 * 1024);
     for (int tile = 0; tile < tile_count<float>(target); ++tile) {
       context.gemm.tile = tile;
-      CHECK(plan_gemm<float>(3, 5, 7, &context).tile == plan_gemm<float>(300, 500, 70, &context).tile);
+      CHECK(plan_gemm<float>(3, 5, 7, &context).tile ==
+            plan_gemm<float>(300, 500, 70, &context).tile);
     }
   });
 }

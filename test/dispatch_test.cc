@@ -46,7 +46,8 @@ std::string in_child(const char* value) {
       }
       text += "\n";
     }
-    const bool written = write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    const bool written =
+        write(ends[1], text.data(), text.size()) == static_cast<ssize_t>(text.size());
     _exit(written ? 0 : 1);
   }
   close(ends[1]);
@@ -84,7 +85,9 @@ class BeforeAllTests : public Catch::EventListenerBase {
 };
 CATCH_REGISTER_LISTENER(BeforeAllTests)
 
-std::string twice(std::string_view text) { return std::string(text) + "\n" + std::string(text) + "\n"; }
+std::string twice(std::string_view text) {
+  return std::string(text) + "\n" + std::string(text) + "\n";
+}
 
 std::string valid_names() {
   std::string names = "one of";
@@ -151,7 +154,8 @@ TEST_CASE("available targets are ordered, and each once", "[dispatch]") {
 // The tests above prove nothing about AVX2 if it is not among the targets.
 TEST_CASE("the targets that this machine surely has are there", "[dispatch]") {
 #if !TESSERA_STATIC && defined(__x86_64__)
-  CHECK(available(Target::kAvx2) == (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")));
+  CHECK(available(Target::kAvx2) ==
+        (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")));
   CHECK(available(Target::kSse4) == (__builtin_cpu_supports("sse4.2") != 0));
 #elif !TESSERA_STATIC && defined(__aarch64__)
   CHECK(available(Target::kNeon));
@@ -169,9 +173,10 @@ TEST_CASE("set_active_target chooses by name", "[dispatch]") {
     CHECK(plan_gemm<float>(10, 10, 10).target == target);
     Workspace w;
     const GemmCase g{.target = target, .m = 13, .n = 29, .k = 7};
-    CHECK(run_case<float>(w, g, [](const auto& a, const auto& b, const auto& c, const GemmOptions&) {
-            gemm(a, b, c);
-          }) == "");
+    CHECK(
+        run_case<float>(w, g, [](const auto& a, const auto& b, const auto& c, const GemmOptions&) {
+          gemm(a, b, c);
+        }) == "");
   }
   set_active_target("");
   CHECK(active_target() == before);
@@ -219,7 +224,8 @@ TEST_CASE("the target is chosen while other threads compute", "[dispatch][thread
     Workspace w;
     for (int i = 0; i < 200; ++i) {
       // On any of them; moderate values fit the error bound of those without FMA.
-      const GemmCase g{.target = Target::kSse4, .m = 7, .n = 9, .k = 5, .values = Values::kModerate};
+      const GemmCase g{
+          .target = Target::kSse4, .m = 7, .n = 9, .k = 5, .values = Values::kModerate};
       Operands<float> o(w, g);
       gemm(o.a.read_only(), o.b.read_only(), o.c.view());
       failures += outside_error_bound(g, o);

@@ -4,7 +4,7 @@
 
 // The user's choice of targets, and less to compile.
 #if defined(__x86_64__)
-#define HWY_DISABLED_TARGETS                                                                      \
+#define HWY_DISABLED_TARGETS \
   (HWY_SSE2 | HWY_SSSE3 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2)
 #endif
 
@@ -95,7 +95,8 @@ TEST_CASE("a user's foreach_target calls Tessera's kernels", "[foreach]") {
     hwy::SetSupportedTargetsForTest(target);
     hwy::GetChosenTarget().Update(hwy::SupportedTargets());
     std::vector<float> c(in.expected.size(), -1.0f);
-    seen.push_back(HWY_DYNAMIC_DISPATCH(gemm_relu)(in.a.data(), in.b.data(), c.data(), in.m, in.n, in.k));
+    seen.push_back(
+        HWY_DYNAMIC_DISPATCH(gemm_relu)(in.a.data(), in.b.data(), c.data(), in.m, in.n, in.k));
     CHECK(c == in.expected);
   }
   hwy::SetSupportedTargetsForTest(0);

@@ -38,10 +38,9 @@ inline std::string describe(const GemmCase& g) {
   return std::string(name(g.target)) + " tile" + number(g.tuning.tile) + " packing" +
          number(static_cast<int>(g.tuning.packing)) + " mc,kc,nc" + number(g.tuning.mc) +
          number(g.tuning.kc) + number(g.tuning.nc) + ", m,n,k" + number(g.m) + number(g.n) +
-         number(g.k) + ", layouts" + number(static_cast<int>(g.a)) +
-         number(static_cast<int>(g.b)) + number(static_cast<int>(g.c)) + ", alpha,beta" +
-         number(g.alpha) + number(g.beta) + ", values" + number(static_cast<int>(g.values)) +
-         ", edges" + number(g.edges);
+         number(g.k) + ", layouts" + number(static_cast<int>(g.a)) + number(static_cast<int>(g.b)) +
+         number(static_cast<int>(g.c)) + ", alpha,beta" + number(g.alpha) + number(g.beta) +
+         ", values" + number(static_cast<int>(g.values)) + ", edges" + number(g.edges);
 }
 
 // Memory for the operands of one case after another.
@@ -123,7 +122,8 @@ std::string check_result(const GemmCase& g, Operands<T>& o) {
     return o.c.difference(expected);
   }
   if (auto text = outside_error_bound(g, o); !text.empty()) return text;
-  std::vector<T> expected = o.old_c;  // with its own results: gaps and margins remain to be compared
+  std::vector<T> expected =
+      o.old_c;  // with its own results: gaps and margins remain to be compared
   const auto to = o.c.view_of(expected);
   for (index_t i = 0; i < g.m; ++i) {
     for (index_t j = 0; j < g.n; ++j) to(i, j) = o.c.view()(i, j);
@@ -152,8 +152,10 @@ std::string run_case(Workspace& w, GemmCase g, const Call& call) {
 
 template <class T>
 std::string run_case(Workspace& w, const GemmCase& g) {
-  return run_case<T>(w, g, [](const auto& a, const auto& b, const auto& c,
-                              const GemmOptions& options) { gemm(a, b, c, options); });
+  return run_case<T>(w, g,
+                     [](const auto& a, const auto& b, const auto& c, const GemmOptions& options) {
+                       gemm(a, b, c, options);
+                     });
 }
 
 // The register tile of a target in elements.
@@ -186,8 +188,8 @@ struct Shape {
 inline std::vector<Shape> shapes_around(const TileSize& tile, index_t kc) {
   const index_t mr = tile.mr, nr = tile.nr, lanes = tile.lanes, unroll = tile.unroll;
   const auto rows = extents({1, 2, mr - 1, mr, mr + 1, 2 * mr - 1, 2 * mr, 2 * mr + 1, 3 * mr + 2});
-  const auto cols = extents(
-      {1, lanes - 1, lanes, lanes + 1, nr - 1, nr, nr + 1, 2 * nr - 1, 2 * nr, 2 * nr + 1});
+  const auto cols =
+      extents({1, lanes - 1, lanes, lanes + 1, nr - 1, nr, nr + 1, 2 * nr - 1, 2 * nr, 2 * nr + 1});
   const auto depths = extents({1, 2, 3, unroll - 1, unroll, unroll + 1, 2 * unroll + 1, kc - 1, kc,
                                kc + 1, 2 * kc, 2 * kc + 3, 31});
   std::vector<Shape> shapes;

@@ -56,8 +56,13 @@ TEMPLATE_TEST_CASE("gemm around every edge of every tile", "[gemm]", float, doub
     unsigned count = 0;
     for_each_tuning<T>(target, [&](const TileSize& size, const GemmTuning& tuning) {
       for (const Shape& s : shapes_around(size, 7)) {
-        const GemmCase g{.target = target, .tuning = tuning, .m = s.m, .n = s.n, .k = s.k,
-                         .beta = ++count % 3 == 0 ? 1.0 : 0.0, .edges = count % 8};
+        const GemmCase g{.target = target,
+                         .tuning = tuning,
+                         .m = s.m,
+                         .n = s.n,
+                         .k = s.k,
+                         .beta = ++count % 3 == 0 ? 1.0 : 0.0,
+                         .edges = count % 8};
         if (sampler.skip()) continue;
         tally.add(run_case<T>(w, g), [&] { return describe(g); });
       }
@@ -90,8 +95,14 @@ TEMPLATE_TEST_CASE("gemm with every layout of every operand", "[gemm]", float, d
             GemmTuning tuning = tunings[count / 2 % tunings.size()];
             tuning.tile = tile;
             tuning.packing = kPackings[count / 7 % std::size(kPackings)];
-            const GemmCase g{.target = target, .tuning = tuning, .m = s.m, .n = s.n, .k = s.k,
-                             .a = a, .b = b, .c = c,
+            const GemmCase g{.target = target,
+                             .tuning = tuning,
+                             .m = s.m,
+                             .n = s.n,
+                             .k = s.k,
+                             .a = a,
+                             .b = b,
+                             .c = c,
                              .alpha = kFactors[count / 3 % std::size(kFactors)],
                              .beta = kFactors[count / 11 % std::size(kFactors)],
                              .edges = count / 5 % 8};
@@ -106,8 +117,8 @@ TEMPLATE_TEST_CASE("gemm with every layout of every operand", "[gemm]", float, d
 TEMPLATE_TEST_CASE("gemm with every alpha and beta", "[gemm]", float, double) {
   using T = TestType;
   constexpr double kInf = std::numeric_limits<double>::infinity();
-  const double factors[] = {1,     0,    -0.0,  -1,    0.5,       0.1, -3.3,
-                            1e-40, 1e30, 1e300, -kInf, std::nan("")};
+  const double factors[] = {1,    0,     -0.0, -1,    0.5,   0.1,
+                            -3.3, 1e-40, 1e30, 1e300, -kInf, std::nan("")};
   for_each_target([&](Target target) {
     Workspace w;
     Tally tally;
@@ -116,16 +127,20 @@ TEMPLATE_TEST_CASE("gemm with every alpha and beta", "[gemm]", float, double) {
       const TileSize size = tile_size<T>(target, tile);
       for (const double alpha : factors) {
         for (const double beta : factors) {
-          const bool moderate = std::abs(alpha) < 10 && std::abs(beta) < 10 && alpha != 1e-40 &&
-                                beta != 1e-40;
+          const bool moderate =
+              std::abs(alpha) < 10 && std::abs(beta) < 10 && alpha != 1e-40 && beta != 1e-40;
           if (!has_fma(target) && !moderate) continue;  // no error bound for those
           for (const Packing packing : kPackings) {
             for (const Layout c : {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided}) {
               if (sampler.skip()) continue;
               const GemmCase g{.target = target,
                                .tuning = {.tile = tile, .kc = 5, .packing = packing},
-                               .m = size.mr + 1, .n = size.nr + 1, .k = 12, .c = c,
-                               .alpha = alpha, .beta = beta};
+                               .m = size.mr + 1,
+                               .n = size.nr + 1,
+                               .k = 12,
+                               .c = c,
+                               .alpha = alpha,
+                               .beta = beta};
               tally.add(run_case<T>(w, g), [&] { return describe(g); });
             }
           }
@@ -147,8 +162,13 @@ TEMPLATE_TEST_CASE("gemm of large matrices", "[gemm]", float, double) {
       const index_t size = reduced_effort() ? 20 : is_scalar ? 40 : 160;
       for (const Shape s : {Shape{size, size, 1100}, Shape{size + 13, 2 * size + 1, 523},
                             Shape{3, 2 * size, 600}, Shape{2 * size + 5, 2, 600}}) {
-        const GemmCase g{.target = target, .tuning = {.tile = tile}, .m = s.m, .n = s.n, .k = s.k,
-                         .beta = 1, .values = Values::kModerate};
+        const GemmCase g{.target = target,
+                         .tuning = {.tile = tile},
+                         .m = s.m,
+                         .n = s.n,
+                         .k = s.k,
+                         .beta = 1,
+                         .values = Values::kModerate};
         tally.add(run_case<T>(w, g), [&] { return describe(g); });
       }
     }
@@ -177,8 +197,13 @@ TEMPLATE_TEST_CASE("gemm keeps the error bound", "[gemm]", float, double) {
       for (const index_t k : {1, 2, 10, 100, 333}) {
         for (const double alpha : {1.0, 0.3}) {
           for (const double beta : {0.0, 1.0, -0.7}) {
-            const GemmCase g{.target = target, .tuning = {.tile = tile}, .m = size.mr + 1,
-                             .n = size.lanes + 1, .k = k, .alpha = alpha, .beta = beta,
+            const GemmCase g{.target = target,
+                             .tuning = {.tile = tile},
+                             .m = size.mr + 1,
+                             .n = size.lanes + 1,
+                             .k = k,
+                             .alpha = alpha,
+                             .beta = beta,
                              .values = Values::kModerate};
             Operands<T> o(w, g);
             Context context;
@@ -206,8 +231,13 @@ TEMPLATE_TEST_CASE("gemm with any bit pattern", "[gemm]", float, double) {
         for (const double beta : {0.0, 1.0, 0.5}) {
           for (const Layout c : {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided}) {
             if (sampler.skip()) continue;
-            const GemmCase g{.target = target, .tuning = tuning, .m = size.mr + 2,
-                             .n = size.nr + 3, .k = k, .c = c, .beta = beta,
+            const GemmCase g{.target = target,
+                             .tuning = tuning,
+                             .m = size.mr + 2,
+                             .n = size.nr + 3,
+                             .k = k,
+                             .c = c,
+                             .beta = beta,
                              .values = Values::kAnyBits};
             tally.add(run_case<T>(w, g), [&] { return describe(g); });
           }
@@ -246,8 +276,9 @@ TEMPLATE_TEST_CASE("gemm propagates NaN and infinity", "[gemm]", float, double) 
             for (index_t j = 0; j < n; ++j) {
               const bool times_zero = j == n - 1;
               const T got = c(r, j);
-              good &= r != i ? got == (times_zero ? T{4} : T{5})
-                             : times_zero || special != special ? got != got : got == special;
+              good &= r != i                             ? got == (times_zero ? T{4} : T{5})
+                      : times_zero || special != special ? got != got
+                                                         : got == special;
             }
           }
           CHECK(good);
@@ -316,8 +347,14 @@ TEMPLATE_TEST_CASE("gemm with k = 0 or alpha = 0 is beta * C", "[gemm]", float, 
       for (const double beta : {0.0, -0.0, 1.0, -2.0, 0.1, nan}) {
         for (const auto& [k, alpha] : {std::pair{0, 1.0}, {0, 0.3}, {6, 0.0}, {6, -0.0}}) {
           if (!has_fma(target) && beta != beta) continue;
-          const GemmCase g{.target = target, .m = 5, .n = 11, .k = k, .c = c, .alpha = alpha,
-                           .beta = beta, .values = Values::kAnyBits};
+          const GemmCase g{.target = target,
+                           .m = 5,
+                           .n = 11,
+                           .k = k,
+                           .c = c,
+                           .alpha = alpha,
+                           .beta = beta,
+                           .values = Values::kAnyBits};
           tally.add(run_case<T>(w, g), [&] { return describe(g); });
         }
       }
@@ -362,12 +399,20 @@ void check_executor(Target target, const Executor& executor, unsigned one_in) {
       for (const Layout c : {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided}) {
         for (const Shape s : {Shape{5 * size.mr + 2, 3 * size.nr + 1, 20},
                               Shape{1, 4 * size.nr + 3, 30}, Shape{9 * size.mr, 1, 10}}) {
-          for (GemmTuning tuning : {GemmTuning{.mc = 2, .kc = 9, .nc = 2 * size.nr}, GemmTuning{}}) {
+          for (GemmTuning tuning :
+               {GemmTuning{.mc = 2, .kc = 9, .nc = 2 * size.nr}, GemmTuning{}}) {
             if (count++ % one_in != 0) continue;
             tuning.tile = tile;
             tuning.packing = packing;
-            const GemmCase g{.target = target, .tuning = tuning, .m = s.m, .n = s.n, .k = s.k,
-                             .b = c, .c = c, .beta = 1, .executor = executor};
+            const GemmCase g{.target = target,
+                             .tuning = tuning,
+                             .m = s.m,
+                             .n = s.n,
+                             .k = s.k,
+                             .b = c,
+                             .c = c,
+                             .beta = 1,
+                             .executor = executor};
             tally.add(run_case<T>(w, g), [&] { return describe(g); });
           }
         }
@@ -395,8 +440,11 @@ TEST_CASE("gemm on the user's own threads", "[gemm][threads]") {
     Workspace w;
     const TileSize size = tile_size<float>(target, 0);
     for (const Packing packing : kPackings) {
-      const GemmCase g{.target = target, .tuning = {.kc = 9, .packing = packing},
-                       .m = 5 * size.mr + 2, .n = 3 * size.nr + 1, .k = 20,
+      const GemmCase g{.target = target,
+                       .tuning = {.kc = 9, .packing = packing},
+                       .m = 5 * size.mr + 2,
+                       .n = 3 * size.nr + 1,
+                       .k = 20,
                        .executor = Executor::from_function(threads, parallel_for)};
       CHECK(run_case<float>(w, g) == "");
     }
@@ -425,8 +473,11 @@ TEST_CASE("gemm in two threads with a Context each", "[gemm][threads]") {
       StdThreads parallel_for{2};
       for (int round = 0; round < 20; ++round) {
         const Target target = targets[static_cast<std::size_t>(round + t) % targets.size()];
-        const GemmCase g{.target = target, .tuning = {.kc = 16, .packing = Packing::kAlways},
-                         .m = 30 + round, .n = 41 + t, .k = 50,
+        const GemmCase g{.target = target,
+                         .tuning = {.kc = 16, .packing = Packing::kAlways},
+                         .m = 30 + round,
+                         .n = 41 + t,
+                         .k = 50,
                          .executor = Executor::from_function(t + 1, parallel_for)};
         failures[t] += run_case<double>(w, g);
       }
@@ -444,12 +495,16 @@ TEST_CASE("gemm in several threads without a Context", "[gemm][threads]") {
     threads.emplace_back([&, t] {
       Workspace w;
       for (int round = 0; round < 10; ++round) {
-        const GemmCase g{.target = active_target(), .m = 20 + t, .n = 33, .k = 40 + round,
-                         .a = Layout::kColMajor, .b = Layout::kColMajor, .c = Layout::kStrided};
+        const GemmCase g{.target = active_target(),
+                         .m = 20 + t,
+                         .n = 33,
+                         .k = 40 + round,
+                         .a = Layout::kColMajor,
+                         .b = Layout::kColMajor,
+                         .c = Layout::kStrided};
         failures[t] += run_case<float>(
-            w, g, [](const auto& a, const auto& b, const auto& c, const GemmOptions&) {
-              gemm(a, b, c);
-            });
+            w, g,
+            [](const auto& a, const auto& b, const auto& c, const GemmOptions&) { gemm(a, b, c); });
       }
     });
   }
@@ -521,9 +576,12 @@ TEST_CASE("gemm with absurd blocks", "[gemm]") {
   for_each_target([](Target target) {
     Workspace w;
     for (const index_t block : {index_t{1} << 40, kHuge, index_t{-1}, -kHuge}) {
-      const GemmCase g{.target = target,
-                       .tuning = {.mc = block, .kc = block, .nc = block, .packing = Packing::kAlways},
-                       .m = 20, .n = 70, .k = 30};
+      const GemmCase g{
+          .target = target,
+          .tuning = {.mc = block, .kc = block, .nc = block, .packing = Packing::kAlways},
+          .m = 20,
+          .n = 70,
+          .k = 30};
       CHECK(run_case<float>(w, g) == "");
     }
   });

@@ -45,7 +45,8 @@ TEST_CASE("names and targets belong together", "[isa]") {
 }
 
 TEST_CASE("other names are nobody's", "[isa]") {
-  for (const std::string_view text : {"", "AVX2", "avx", "avx22", " avx2", "avx2 ", "avx512", "xsimd"}) {
+  for (const std::string_view text :
+       {"", "AVX2", "avx", "avx22", " avx2", "avx2 ", "avx512", "xsimd"}) {
     CHECK_FALSE(parse_target(text).has_value());
   }
 }

@@ -22,23 +22,23 @@ namespace tessera::test {
 enum class Layout {
   kRowMajor,
   kColMajor,
-  kRowsApart,      // rows of unit stride, a gap between them
-  kColsApart,      // columns of unit stride, a gap between them
-  kStrided,        // no unit stride, rows apart
-  kStridedCols,    // no unit stride, columns apart
-  kReversedRows,   // negative strides
+  kRowsApart,     // rows of unit stride, a gap between them
+  kColsApart,     // columns of unit stride, a gap between them
+  kStrided,       // no unit stride, rows apart
+  kStridedCols,   // no unit stride, columns apart
+  kReversedRows,  // negative strides
   kReversedCols,
   kReversedBoth,
   kReversedColMajor,
-  kSameRow,        // stride 0: one row, m times; inputs only, like those below
+  kSameRow,  // stride 0: one row, m times; inputs only, like those below
   kSameCol,
   kSameElement,
 };
 
 inline constexpr std::array kInputLayouts = {
-    Layout::kRowMajor,         Layout::kColMajor,     Layout::kRowsApart,    Layout::kColsApart,
-    Layout::kStrided,          Layout::kStridedCols,  Layout::kReversedRows, Layout::kReversedCols,
-    Layout::kReversedBoth,     Layout::kReversedColMajor, Layout::kSameRow,  Layout::kSameCol,
+    Layout::kRowMajor,     Layout::kColMajor,         Layout::kRowsApart,    Layout::kColsApart,
+    Layout::kStrided,      Layout::kStridedCols,      Layout::kReversedRows, Layout::kReversedCols,
+    Layout::kReversedBoth, Layout::kReversedColMajor, Layout::kSameRow,      Layout::kSameCol,
     Layout::kSameElement};
 inline constexpr std::span<const Layout> kOutputLayouts{kInputLayouts.data(), 10};
 
@@ -130,8 +130,8 @@ class Matrix {
     for (index_t i = 0; i < view_.extent(0); ++i) {
       for (index_t j = 0; j < view_.extent(1); ++j) {
         if (!same(view_(i, j), want(i, j))) {
-          return "c(" + std::to_string(i) + ", " + std::to_string(j) + ") is " +
-                 show(view_(i, j)) + ", expected " + show(want(i, j));
+          return "c(" + std::to_string(i) + ", " + std::to_string(j) + ") is " + show(view_(i, j)) +
+                 ", expected " + show(want(i, j));
         }
         want(i, j) = view_(i, j);  // a NaN with other bits
       }

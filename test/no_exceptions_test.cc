@@ -74,9 +74,8 @@ int main() {
   expect(plain.output == kMessage, "and says why");
 
   const Child handled = in_child([] {
-    ts::set_error_handler([](const ts::Error& e) {
-      std::fprintf(stderr, "handler: %s\n", e.argument().c_str());
-    });
+    ts::set_error_handler(
+        [](const ts::Error& e) { std::fprintf(stderr, "handler: %s\n", e.argument().c_str()); });
     wrong_call();
   });
   expect(WIFSIGNALED(handled.status) && WTERMSIG(handled.status) == SIGABRT,
@@ -87,7 +86,8 @@ int main() {
     ts::set_error_handler([](const ts::Error&) { _exit(42); });
     wrong_call();
   });
-  expect(WIFEXITED(ended.status) && WEXITSTATUS(ended.status) == 42, "a handler may end the program");
+  expect(WIFEXITED(ended.status) && WEXITSTATUS(ended.status) == 42,
+         "a handler may end the program");
 
   wrong_call();
   return 1;  // not reached

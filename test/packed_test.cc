@@ -26,7 +26,8 @@ enum class Packs { kA, kB, kBoth };
 
 // Runs a case with packed operands; gemm itself runs under `call_tuning`, which must not matter.
 template <class T>
-std::string run_packed(Workspace& w, const GemmCase& g, Packs packs, const GemmTuning& call_tuning) {
+std::string run_packed(Workspace& w, const GemmCase& g, Packs packs,
+                       const GemmTuning& call_tuning) {
   Context pack_context;
   pack_context.target = g.target;
   pack_context.gemm = g.tuning;
@@ -56,8 +57,12 @@ TEMPLATE_TEST_CASE("packed operands around every edge of every tile", "[packed]"
       for (const Packs packs : kPacks) {
         for (const index_t kc : {0, 1, 7}) {
           for (const Shape& s : shapes_around(size, 7)) {
-            const GemmCase g{.target = target, .tuning = {.tile = tile, .kc = kc}, .m = s.m,
-                             .n = s.n, .k = s.k, .beta = ++count % 3 == 0 ? 1.0 : 0.0,
+            const GemmCase g{.target = target,
+                             .tuning = {.tile = tile, .kc = kc},
+                             .m = s.m,
+                             .n = s.n,
+                             .k = s.k,
+                             .beta = ++count % 3 == 0 ? 1.0 : 0.0,
                              .edges = count % 8};
             // The call's own wishes: other blocks, another way of packing; not another tile.
             const GemmTuning call{.mc = static_cast<index_t>(count % 4) * size.mr,
@@ -90,16 +95,20 @@ TEMPLATE_TEST_CASE("packed operands of every layout", "[packed]", float, double)
         if (tile < 0 && packs == Packs::kBoth) continue;
         for (const Layout packed : kInputLayouts) {
           for (const Layout other : kInputLayouts) {
-            for (const Layout c : {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided,
-                                   Layout::kReversedBoth}) {
+            for (const Layout c :
+                 {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided, Layout::kReversedBoth}) {
               ++count;
               if (sampler.skip()) continue;
-              const GemmCase g{.target = target, .tuning = {.tile = tile, .kc = 6},
+              const GemmCase g{.target = target,
+                               .tuning = {.tile = tile, .kc = 6},
                                .m = size.mr + 1 + static_cast<index_t>(count % 2) * size.mr,
-                               .n = size.nr + 1, .k = 13,
+                               .n = size.nr + 1,
+                               .k = 13,
                                .a = packs == Packs::kB ? other : packed,
-                               .b = packs == Packs::kB ? packed : other, .c = c,
-                               .alpha = kFactors[count % 5], .beta = kFactors[count / 5 % 5],
+                               .b = packs == Packs::kB ? packed : other,
+                               .c = c,
+                               .alpha = kFactors[count % 5],
+                               .beta = kFactors[count / 5 % 5],
                                .edges = count % 8};
               tally.add(run_packed<T>(w, g, packs, {}), [&] {
                 return describe(g) + ", packs " + std::to_string(static_cast<int>(packs));
@@ -123,9 +132,14 @@ TEST_CASE("packed operands with threads", "[packed][threads]") {
     for (const Packs packs : kPacks) {
       for (const double alpha : {1.0, 0.3}) {
         for (const Layout c : {Layout::kRowMajor, Layout::kStrided}) {
-          const GemmCase g{.target = target, .tuning = {.mc = 3, .kc = 8, .nc = size.nr},
-                           .m = 5 * size.mr + 1, .n = 5 * size.nr + 1, .k = 20, .c = c,
-                           .alpha = alpha, .beta = 1,
+          const GemmCase g{.target = target,
+                           .tuning = {.mc = 3, .kc = 8, .nc = size.nr},
+                           .m = 5 * size.mr + 1,
+                           .n = 5 * size.nr + 1,
+                           .k = 20,
+                           .c = c,
+                           .alpha = alpha,
+                           .beta = 1,
                            .executor = real ? Executor::from_function(3, threads)
                                             : Executor::from_function(3, shuffled)};
           tally.add(run_packed<float>(w, g, packs, {.mc = 5, .nc = 2 * size.nr}),
@@ -250,13 +264,24 @@ TEMPLATE_TEST_CASE("an operand packed with another vector length", "[packed]", f
         for (const index_t n : extents({1, lanes - 1, lanes + 1, vectors * lanes,
                                         2 * vectors * lanes + 1, size.nr - 1, size.nr + 1})) {
           for (const bool both : {false, true}) {
-            const GemmCase g{.target = target, .tuning = {.tile = tile, .kc = 4}, .m = size.mr + 2,
-                             .n = n, .k = 10, .beta = 1};
+            const GemmCase g{.target = target,
+                             .tuning = {.tile = tile, .kc = 4},
+                             .m = size.mr + 2,
+                             .n = n,
+                             .k = 10,
+                             .beta = 1};
             const auto call = [&](const auto& a, const auto& b, const auto& c,
                                   const GemmOptions& options) {
-              const PackedLayout layout{.rows = g.k, .cols = n, .kc = 4, .panel = vectors * lanes,
-                                        .pad = lanes, .target = target, .tile = tile};
-              const auto padded = [&](index_t width) { return (width + lanes - 1) / lanes * lanes; };
+              const PackedLayout layout{.rows = g.k,
+                                        .cols = n,
+                                        .kc = 4,
+                                        .panel = vectors * lanes,
+                                        .pad = lanes,
+                                        .target = target,
+                                        .tile = tile};
+              const auto padded = [&](index_t width) {
+                return (width + lanes - 1) / lanes * lanes;
+              };
               const index_t width = n / layout.panel * layout.panel + padded(n % layout.panel);
               PackedB<T> packed(layout, g.k * width);
               T* to = packed.data();

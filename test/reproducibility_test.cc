@@ -49,8 +49,8 @@ constexpr Member kFamily[] = {
     {31, 29, 37, 1, 0, Layout::kColMajor, Layout::kColMajor, Layout::kColMajor},
     {31, 29, 37, 0.3, 1, Layout::kRowMajor, Layout::kRowMajor, Layout::kColMajor},
     {14, 48, 40, 1, 1, Layout::kStrided, Layout::kReversedBoth, Layout::kStrided},
-    {24, 70, 530},                                        // several blocks of K on any machine
-    {20, 40, 30, 1, 0, {}, {}, {}, Values::kWide},        // overflow, underflow, infinities, NaN
+    {24, 70, 530},                                  // several blocks of K on any machine
+    {20, 40, 30, 1, 0, {}, {}, {}, Values::kWide},  // overflow, underflow, infinities, NaN
     {9, 21, 5, 1e-30, 1e-30, {}, {}, {}, Values::kWide},
 };
 
@@ -156,7 +156,8 @@ TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
   CHECK(golden32 == kGolden<float>);
   CHECK(golden64 == kGolden<double>);
   std::printf("%-14s %5s  %-16s  %-16s\n", "target", "lanes", "gemm f32", "gemm f64");
-  std::printf("%-14s %5s  %016" PRIx64 "  %016" PRIx64 "\n", "specification", "", golden32, golden64);
+  std::printf("%-14s %5s  %016" PRIx64 "  %016" PRIx64 "\n", "specification", "", golden32,
+              golden64);
   for (const Target target : tested_targets()) {
     const std::uint64_t digest32 = digest_of<float>(target);
     const std::uint64_t digest64 = digest_of<double>(target);
@@ -167,7 +168,7 @@ TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
     const auto lanes = static_cast<int>(plan.nr / plan.tile.vectors / plan.tile.lmul);
     std::printf("%-14s %5d  %016" PRIx64 "  %016" PRIx64 "  %s\n", name(target).data(), lanes,
                 digest32, digest64,
-                equal              ? "equal"
+                equal             ? "equal"
                 : has_fma(target) ? "DIFFERS"
                                   : "other bits: no fused multiply-add");
     append_to_file("f32", target, digest32);

@@ -109,10 +109,13 @@ TEST_CASE("slice", "[view]") {
   CHECK(slice(v, {6, 10}, {0, 0}).extents == Shape2{0, 0});
   CHECK(&slice(slice(v, {1, 1}, {5, 9}), {1, 2}, {1, 1})(0, 0) == &v(2, 3));
   CHECK(&slice(transposed(v), {3, 2}, {4, 3})(3, 2) == &v(4, 6));
-  for (const auto& [start, extents] :
-       {std::pair{Shape2{4, 0}, Shape2{3, 1}}, {Shape2{0, 7}, Shape2{1, 4}},
-        {Shape2{-1, 0}, Shape2{1, 1}}, {Shape2{0, 0}, Shape2{1, -1}}, {Shape2{7, 0}, Shape2{0, 0}},
-        {Shape2{1, 1}, Shape2{PTRDIFF_MAX, 1}}, {Shape2{PTRDIFF_MAX, 0}, Shape2{1, 1}}}) {
+  for (const auto& [start, extents] : {std::pair{Shape2{4, 0}, Shape2{3, 1}},
+                                       {Shape2{0, 7}, Shape2{1, 4}},
+                                       {Shape2{-1, 0}, Shape2{1, 1}},
+                                       {Shape2{0, 0}, Shape2{1, -1}},
+                                       {Shape2{7, 0}, Shape2{0, 0}},
+                                       {Shape2{1, 1}, Shape2{PTRDIFF_MAX, 1}},
+                                       {Shape2{PTRDIFF_MAX, 0}, Shape2{1, 1}}}) {
     const index_t s2[] = {start[0], start[1]}, e2[] = {extents[0], extents[1]};
     CHECK_THROWS_AS(slice(v, s2, e2), Error);
   }
