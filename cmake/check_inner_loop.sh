@@ -1,18 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# check_inner_loop.sh OBJECT REGEX...
+# check_inner_loop.sh OBJECT_OR_PROGRAM REGEX...
 # For every function of the object whose demangled name matches a regular expression: the innermost loops that
 # hold at least 8 fused multiply-adds must not touch the stack. One spilled accumulator halves a kernel's speed.
 # Fails also where an expression matches no function, or no such loop is in any of its functions.
 set -euo pipefail
 object=$1
 shift
-# GNU objdump knows the architecture of this machine; LLVM's knows all.
+# GNU objdump of Debian 12 knows this machine only; LLVM's knows all.
+llvm=$(compgen -c llvm-objdump | sort -V | tail -n 1) || true
 case $(LC_ALL=C readelf -h "$object" | sed -n 's/.*Machine: *//p') in
   *X86-64*) tool=(objdump) ;;
-  *) tool=("$(compgen -c llvm-objdump | sort -V | tail -n 1)" --mattr=+v,+sve2,+zvfh) ;;
+  RISC-V) tool=("$llvm" --mattr=+v) ;;
+  AArch64) tool=("$llvm" --mattr=+sve2) ;;
 esac
-[ -n "${tool[0]}" ] || { echo "check_inner_loop.sh: needs llvm-objdump (Debian: llvm-22)" >&2; exit 1; }
+[ -n "${tool[0]-}" ] || { echo "check_inner_loop.sh: needs llvm-objdump (Debian: llvm-22)" >&2; exit 1; }
 listing=$(mktemp)
 trap 'rm -f "$listing"' EXIT
 "${tool[@]}" -d --no-show-raw-insn -C "$object" >"$listing"
