@@ -6,6 +6,7 @@ foreach(source ${kernel_tests} ${dispatch_tests})
   cmake_path(GET source STEM file)
   string(REPLACE "_test" "" name ${file})
   tessera_add_run(${name} ARGS --filenames-as-tags "[#${file}]")
+  set_tests_properties(${name} PROPERTIES LABELS unit)
 endforeach()
 add_test(NAME unknown-target COMMAND "${CMAKE_COMMAND}" "-DSAYS=TESSERA_TARGET: expected one of"
   -P "${expect_failure}" -- "${CMAKE_COMMAND}" -E env TESSERA_TARGET=avx2000 "$<TARGET_FILE:tessera_test>" --filenames-as-tags "[#gemm_test]")
