@@ -27,7 +27,7 @@ namespace {
 
 // What the specification gives, in f32 and f64. They change only with the numerics of gemm, which
 // would break every user who compares results, or with the family below.
-constexpr std::uint64_t kGolden32 = 0xb0ef52f6eb3f6de2, kGolden64 = 0xe910f535e5f35b42;
+constexpr std::uint64_t kGolden32 = 0xc8fa34ee730a47c9, kGolden64 = 0xe7ad043b96d709dc;
 
 template <class T>
 constexpr std::uint64_t kGolden = std::is_same_v<T, float> ? kGolden32 : kGolden64;
@@ -49,7 +49,7 @@ constexpr Member kFamily[] = {
     {31, 29, 37, 1, 0, Layout::kColMajor, Layout::kColMajor, Layout::kColMajor},
     {31, 29, 37, 0.3, 1, Layout::kRowMajor, Layout::kRowMajor, Layout::kColMajor},
     {14, 48, 40, 1, 1, Layout::kStrided, Layout::kReversedBoth, Layout::kStrided},
-    {24, 70, 530},                                  // several blocks of K on any machine
+    {9, 40, 530},                                   // several blocks of K on any machine
     {20, 40, 30, 1, 0, {}, {}, {}, Values::kWide},  // overflow, underflow, infinities, NaN
     {9, 21, 5, 1e-30, 1e-30, {}, {}, {}, Values::kWide},
 };
