@@ -65,8 +65,8 @@ void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {}) {
   impl::run_gemm(problem, kernels, options.context);
 }
 
-// Packs B[k, n] for many calls of gemm(a, packed, c) with any m. It remembers target and tile (those
-// that gemm would choose under this context for a large m) and is refused by a gemm on another target.
+// Packs B[k, n] for many calls of gemm(a, packed, c) with any m. It remembers target, tile (the target's
+// default, or the context's) and K blocks, and is refused by a gemm on another target.
 template <class B>
 auto pack_b(const B& b, const PackOptions& options = {}) {
   const auto view = impl::input_view(b);

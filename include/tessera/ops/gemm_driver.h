@@ -368,16 +368,17 @@ PackedLayout layout_of(const GemmSchedule<T>& s, Target target, index_t rows, in
       .rows = rows, .cols = cols, .kc = s.kc, .pad = s.pad, .target = target, .tile = s.tile_index};
 }
 
-// Of the other extent, which is not known yet; large, as operands worth packing meet large ones.
-inline constexpr index_t kTypicalExtent = 4096;
+// Both operands are packed for the target's default tile, whatever their sizes, so that any packed A meets
+// any packed B of the same context.
+inline int packing_tile(const Context* context) {
+  return context && context->gemm.tile >= 0 ? context->gemm.tile : 0;
+}
 
 template <class T>
 PackedB<T> pack_operand_b(const View<const T, 2>& b, const KernelTable& kernels,
                           const Context* context) {
   const index_t k = b.extents[0], n = b.extents[1];
-  const int forced = context ? context->gemm.tile : -1;
-  const int tile = forced >= 0 ? forced : choose_tile(kernels.gemm<T>(), kTypicalExtent, n);
-  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, tile, k);
+  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, packing_tile(context), k);
   PackedLayout layout = layout_of(s, kernels.target, k, n);
   layout.panel = s.nr;
   index_t elements = 0, bytes = 0;  // with the padding they may overflow where the view did not
@@ -400,9 +401,7 @@ template <class T>
 PackedA<T> pack_operand_a(const View<const T, 2>& a, const KernelTable& kernels,
                           const Context* context) {
   const index_t m = a.extents[0], k = a.extents[1];
-  const int forced = context ? context->gemm.tile : -1;
-  const int tile = forced >= 0 ? forced : choose_tile(kernels.gemm<T>(), m, kTypicalExtent);
-  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, tile, k);
+  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, packing_tile(context), k);
   PackedLayout layout = layout_of(s, kernels.target, m, k);
   layout.panel = s.mr;
   PackedA<T> packed(layout, m * k);
