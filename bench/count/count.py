@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Instructions per multiply-add of GEMM on RISC-V vectors of 128 to 1024 bits, packing included.
+
+Builds count_gemm for riscv64, runs one warm call of each case under qemu-riscv64 with the plugin rvcount.c, and
+prints one table. Fails where sgemm 256^3 takes more than its goal. Emulators don't tell time; they count exactly.
+
+  bench/count/count.py [--openblas] [--json FILE] [--build DIR]
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+VLENS = (128, 256, 512, 1024)
+CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN
+    ("f32", 256, 256, 256, (0.20, 0.10, 0.05, 0.03)),
+    ("f64", 256, 256, 256, None),
+    ("f32", 8, 256, 256, None),
+    ("f64", 8, 256, 256, None),
+    ("f32", 1, 256, 256, None),
+)
+
+
+def fail(message):
+    sys.exit("count.py: " + message)
+
+
+def run(command, what):
+    """Runs a command quietly; shows its output only when it fails."""
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.stdout.write(done.stdout)
+        fail(what + " failed")
+    return done.stdout
+
+
+def build_program(build):
+    # Dynamic, unlike the tests' static binaries: it may load a BLAS.
+    run(["cmake", "-S", ROOT, "-B", build, "--toolchain", ROOT / "cmake/toolchains/riscv64.cmake",
+         "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld -static-libstdc++ -static-libgcc", "-DTESSERA_BUILD_BENCH=ON",
+         "-DTESSERA_BUILD_TESTS=OFF", "-DTESSERA_BUILD_EXAMPLES=OFF", "-DTESSERA_INSTALL=OFF",
+         "-DTESSERA_DOWNLOAD_DIR=" + str(ROOT / "build/_deps")], "configuring")
+    print("building", file=sys.stderr)
+    run(["cmake", "--build", build, "--target", "count_gemm", "--parallel", "2"], "the build")
+    return build / "bench/count_gemm"
+
+
+def build_plugin(build):
+    plugin = build / "librvcount.so"
+    run(["cc", "-O2", "-shared", "-fPIC", HERE / "rvcount.c", "-o", plugin], "building the plugin")
+    return plugin
+
+
+def find_qemu(plugin):
+    qemu = shutil.which("qemu-riscv64")
+    if not qemu:
+        fail("needs qemu-riscv64 (Debian: qemu-user)")
+    probe = subprocess.run([qemu, "-plugin", plugin, "/nonexistent"], capture_output=True, text=True)
+    if "plugin" in probe.stderr:
+        fail(f"{qemu} does not take the plugin: {probe.stderr.strip()} (Debian 12's qemu-user 7.2 does)")
+    return qemu
+
+
+def fetch_openblas(build):
+    """A root with OpenBLAS for riscv64 and all that it needs, taken through apt without touching the system."""
+    root = build / "openblas"
+    if not (root / "done").exists():
+        print("fetching OpenBLAS for riscv64", file=sys.stderr)
+        done = subprocess.run([ROOT / "cmake/apt-private", build / "apt", "sid", "tree", root,
+                               "libopenblas0-pthread"], env=os.environ | {"APT_PRIVATE_ARCH": "riscv64"},
+                              capture_output=True, text=True)
+        if done.returncode:
+            print("openblas: not fetched (" + (done.stderr.strip().splitlines() or ["?"])[-1] + ")")
+            return None, None
+        (root / "lib").symlink_to("usr/lib")  # where programs look for their dynamic linker
+        (root / "done").touch()
+    libraries = sorted(root.glob("usr/lib/riscv64-linux-gnu/openblas-pthread/libopenblas.so.0"))
+    if not libraries:
+        print("openblas: the fetched package has no libopenblas.so.0")
+        return None, None
+    return root, "/" + str(libraries[0].relative_to(root))
+
+
+def count(qemu, plugin, sysroot, program, vlen, case, library=None):
+    kind, m, n, k, _ = case
+    command = [qemu, "-L", sysroot, "-E", "OPENBLAS_NUM_THREADS=1", "-plugin", plugin,
+               "-cpu", f"rv64,v=true,vext_spec=v1.0,vlen={vlen}", program, kind, m, n, k]
+    done = subprocess.run([str(c) for c in command + ([library] if library else [])], capture_output=True, text=True)
+    match = re.search(r"^RVCOUNT (.*)$", done.stderr, re.MULTILINE)
+    if done.returncode or not match:
+        reason = (re.findall(r"^CHECK (.*)$", done.stderr, re.MULTILINE) or done.stderr.strip().splitlines() or ["?"])[-1]
+        return {"error": reason}
+    macs = m * n * k
+    return {name: int(value) / macs for name, value in re.findall(r"(\w+)=(\d+)", match.group(1))}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/count", help="build directory")
+    parser.add_argument("--openblas", action="store_true", help="also count Debian's OpenBLAS for riscv64")
+    parser.add_argument("--json", type=pathlib.Path, help="also write every count there")
+    options = parser.parse_args()
+    build = options.build.resolve()
+    build.mkdir(parents=True, exist_ok=True)
+
+    plugin = build_plugin(build)
+    qemu = find_qemu(plugin)
+    program = build_program(build)
+    contenders = [("tessera", pathlib.Path("/usr/riscv64-linux-gnu"), None)]
+    if options.openblas:
+        root, library = fetch_openblas(build)
+        if root:
+            contenders.append(("openblas", root, library))
+
+    print("\ninstructions per multiply-add; in brackets vector work, in registers per multiply-add")
+    print(f"{'':9} {'':5} {'m x n x k':12}" + "".join(f" {'VLEN ' + str(v):>17}" for v in VLENS))
+    results, misses = [], []
+    for case in CASES:
+        kind, m, n, k, goals = case
+        for name, sysroot, library in contenders:
+            cells = []
+            for i, vlen in enumerate(VLENS):
+                counts = count(qemu, plugin, sysroot, program, vlen, case, library)
+                results.append({"contender": name, "type": kind, "m": m, "n": n, "k": k, "vlen": vlen, **counts})
+                if "error" in counts:
+                    cells.append("wrong")
+                    print(f"{name} {kind} {m}x{n}x{k} VLEN {vlen}: {counts['error']}", file=sys.stderr)
+                    if name == "tessera":
+                        misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['error']}")
+                    continue
+                cells.append(f"{counts['instructions']:.4f} ({counts['vuops']:.4f})")
+                if name == "tessera" and goals and counts["instructions"] > goals[i]:
+                    misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.2f}")
+            print(f"{name:9} {kind:5} {f'{m}x{n}x{k}':12}" + "".join(f" {c:>17}" for c in cells), flush=True)
+        if goals:
+            print(f"{'goal':9} {kind:5} {f'{m}x{n}x{k}':12}" + "".join(f" {g:<8.2f}         " for g in goals))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1) + "\n")
+    for miss in misses:
+        print("missed: " + miss)
+    return 1 if misses else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// One warm GEMM call between the markers of rvcount.c, after a call that is checked.
+//   count_gemm f32|f64 M N K [BLAS]    BLAS: a shared library with the C interface, instead of Tessera
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+
+#include "bench/count/region.h"
+#include "bench/gemm_workload.h"
+#include "bench/peers.h"
+
+namespace tessera::bench {
+namespace {
+
+template <class T>
+int count(const GemmShape& shape, const GemmContender& who) {
+  GemmWorkload<T> work(shape);
+  const double error = work.error(who);
+  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", error, who.description.c_str());
+  if (!(error <= 1)) return EXIT_FAILURE;
+  count_region([&] { work.run(who); });
+  return EXIT_SUCCESS;
+}
+
+int run(int argc, char** argv) {
+  if (argc < 5 || argc > 6) {
+    std::fprintf(stderr, "usage: count_gemm f32|f64 M N K [BLAS]\n");
+    return EXIT_FAILURE;
+  }
+  const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
+  const GemmContender who = argc == 6 ? cblas_contender("blas", argv[5]) : tessera_contender();
+  return std::string(argv[1]) == "f32" ? count<float>(shape, who) : count<double>(shape, who);
+}
+
+}  // namespace
+}  // namespace tessera::bench
+
+int main(int argc, char** argv) {
+  try {
+    return tessera::bench::run(argc, argv);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "count_gemm: %s\n", e.what());
+    return EXIT_FAILURE;
+  }
+}
