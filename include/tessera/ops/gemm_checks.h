@@ -135,8 +135,10 @@ AddressRange check_input(const char* function, const char* argument, const View<
 // Two index pairs of a rank-2 view meet iff di * s0 + dj * s1 = 0 has a solution within the extents.
 template <class T>
 bool overlaps_itself(const View<T, 2>& v) {
+  const bool rows = v.extents[0] > 1, cols = v.extents[1] > 1;  // else the stride is never used
+  if (!rows || !cols) return (rows && v.strides[0] == 0) || (cols && v.strides[1] == 0);
   const index_t s0 = std::abs(v.strides[0]), s1 = std::abs(v.strides[1]);
-  if (s0 == 0 || s1 == 0) return (s0 == 0 && v.extents[0] > 1) || (s1 == 0 && v.extents[1] > 1);
+  if (s0 == 0 || s1 == 0) return true;
   const index_t divisor = std::gcd(s0, s1);
   return s1 / divisor < v.extents[0] && s0 / divisor < v.extents[1];
 }
