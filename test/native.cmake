@@ -57,13 +57,13 @@ endforeach()
 
 # The loops of the main register tiles must keep everything in registers: whatever compiler there is.
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_BUILD_TYPE STREQUAL "Release")
-  set(tiles "N_AVX2::gemm_tile<float, 6, 2, " "N_AVX3::gemm_tile<float, 8, 3, ")
+  set(tiles "N_AVX2::gemm_tile<float, 4, 3, " "N_AVX2::gemm_tile<float, 6, 2, " "N_AVX3::gemm_tile<float, 8, 3, ")
   set(inner_loop "${PROJECT_SOURCE_DIR}/cmake/check_inner_loop.sh")
   add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_OBJECTS:tessera_compiled_test>" ${tiles})
   find_program(TESSERA_CLANG_19 clang++-19)
   if(TESSERA_CLANG_19)
     add_test(NAME inner-loop-clang-compile COMMAND "${TESSERA_CLANG_19}" -std=c++20 -O3 -DNDEBUG "-I$<JOIN:${include_dirs},;-I>"
-      -c "${PROJECT_BINARY_DIR}/compiled/dispatch.cc" -o clang.o COMMAND_EXPAND_LISTS)
+      -c "${PROJECT_BINARY_DIR}/compiled/gemm.cc" -o clang.o COMMAND_EXPAND_LISTS)
     add_test(NAME inner-loop-clang COMMAND "${inner_loop}" clang.o ${tiles})
     set_tests_properties(inner-loop-clang-compile PROPERTIES FIXTURES_SETUP clang-object)
     set_tests_properties(inner-loop-clang PROPERTIES FIXTURES_REQUIRED clang-object)

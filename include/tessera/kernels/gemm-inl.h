@@ -41,7 +41,8 @@ struct TileInstances {
   template <int R, int NV>
   static constexpr TileFunction<T> instance() {
     if constexpr (detail::has_tile_instance(R, kShape.rows)) {
-      return &gemm_tile<T, R, NV, kShape.lmul, tile_form(kPacked, R == kShape.rows), kShape.unroll,
+      constexpr bool kFull = R == kShape.rows && NV == kShape.vectors;
+      return &gemm_tile<T, R, NV, kShape.lmul, tile_form(kPacked, kFull), kShape.unroll,
                         kShape.rotate>;
     } else {
       return nullptr;

@@ -3,14 +3,15 @@
 #ifndef TESSERA_OPS_GEMM_H_
 #define TESSERA_OPS_GEMM_H_
 
-#include <string>
 #include <type_traits>
 
 #include "tessera/core/context.h"
 #include "tessera/core/view.h"
-#include "tessera/ops/gemm_checks.h"
-#include "tessera/ops/gemm_driver.h"
+#include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/packed.h"
+#if !TESSERA_COMPILED
+#include "tessera/ops/gemm_driver.h"
+#endif
 
 namespace tessera::inline TESSERA_ABI {
 
@@ -52,8 +53,6 @@ void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {}) {
                 "tessera::gemm: a must be a View<T, 2> or PackedA<T> of c's element type");
   static_assert(impl::is_operand<B, T, PackedB<T>>,
                 "tessera::gemm: b must be a View<T, 2> or PackedB<T> of c's element type");
-  const tessera::detail::KernelTable& kernels =
-      impl::kernels_for("gemm", options.context ? options.context->target : std::nullopt);
   impl::GemmProblem<T> problem{};
   problem.alpha = static_cast<T>(options.alpha);
   problem.beta = static_cast<T>(options.beta);
@@ -61,8 +60,7 @@ void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {}) {
   impl::set_operand(problem.b, problem.packed_b, b);
   impl::set_result(problem, c_view);
   problem.k = impl::extents_of(a)[1];
-  impl::check_gemm(problem, impl::extents_of(a), impl::extents_of(b), kernels, options.context);
-  impl::run_gemm(problem, kernels, options.context);
+  impl::checked_gemm(problem, impl::extents_of(a), impl::extents_of(b), options.context);
 }
 
 // Packs B[k, n] for many calls of gemm(a, packed, c) with any m. It remembers target, tile (the target's
@@ -73,11 +71,7 @@ auto pack_b(const B& b, const PackOptions& options = {}) {
   using T = std::remove_const_t<typename decltype(view)::Element>;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "tessera::pack_b: the element type of b must be float or double");
-  const tessera::detail::KernelTable& kernels =
-      impl::kernels_for("pack_b", options.context ? options.context->target : std::nullopt);
-  impl::check_input("pack_b", "b", view);
-  impl::check_tuning<T>("pack_b", kernels, options.context);
-  return impl::pack_operand_b<T>(view, kernels, options.context);
+  return impl::checked_pack_b<T>(view, options.context);
 }
 
 // Packs A[m, k] likewise, for gemm(packed, b, c) with any n.
@@ -87,41 +81,19 @@ auto pack_a(const A& a, const PackOptions& options = {}) {
   using T = std::remove_const_t<typename decltype(view)::Element>;
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
                 "tessera::pack_a: the element type of a must be float or double");
-  const tessera::detail::KernelTable& kernels =
-      impl::kernels_for("pack_a", options.context ? options.context->target : std::nullopt);
-  impl::check_input("pack_a", "a", view);
-  impl::check_tuning<T>("pack_a", kernels, options.context);
-  return impl::pack_operand_a<T>(view, kernels, options.context);
+  return impl::checked_pack_a<T>(view, options.context);
 }
 
 // What gemm would choose for row-major operands of this size: for reports and tuning.
-struct GemmPlan {
-  Target target;
-  TileShape tile;
-  index_t mr, nr;      // the register tile in elements, at this thread's vector length
-  index_t mc, kc, nc;  // cache blocks
-  bool packs_a, packs_b;
-};
-
 template <class T>
 GemmPlan plan_gemm(index_t m, index_t n, index_t k, const Context* context = nullptr) {
-  const auto& kernels = impl::kernels_for("plan_gemm", context ? context->target : std::nullopt);
-  impl::check_tuning<T>("plan_gemm", kernels, context);
-  impl::GemmProblem<T> p{};
-  p.m = m, p.n = n, p.k = k;
-  p.a = {nullptr, k, 1}, p.b = {nullptr, n, 1};
-  p.c_row_stride = n, p.c_col_stride = 1;
-  p.alpha = 1;
-  const auto s = impl::schedule(kernels, context, p);
-  return {kernels.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
+  return impl::checked_plan<T>(m, n, k, context);
 }
 
 // How many register tiles a target has: GemmTuning::tile counts from 0 to one less.
 template <class T>
 int gemm_tile_count(const Context* context = nullptr) {
-  return impl::kernels_for("gemm_tile_count", context ? context->target : std::nullopt)
-      .template gemm<T>()
-      .tile_count;
+  return impl::checked_tile_count<T>(context);
 }
 
 }  // namespace tessera::inline TESSERA_ABI

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What gemm and pack accept: operand types at compile time; extents, pointers, sizes, overlap and
-// packed layouts at run time, in constant time and before anything is written.
+// What gemm and pack accept at run time: extents, pointers, sizes, overlap and packed layouts, checked in
+// constant time and before anything is written.
 #ifndef TESSERA_OPS_GEMM_CHECKS_H_
 #define TESSERA_OPS_GEMM_CHECKS_H_
 
@@ -11,78 +11,10 @@
 
 #include "tessera/core/check.h"
 #include "tessera/core/view.h"
-#include "tessera/ops/gemm_driver.h"
-#include "tessera/ops/packed.h"
+#include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/gemm_problem.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
-
-template <class V>
-inline constexpr bool is_view = false;
-template <class T, int Rank>
-inline constexpr bool is_view<View<T, Rank>> = true;
-
-// A View or anything mdspan-like, as a View of rank 2.
-template <class M>
-auto input_view(const M& m) {
-  if constexpr (is_view<M>) {
-    static_assert(M::kRank == 2, "tessera: a matrix has rank 2");
-    return m;
-  } else {
-    static_assert(MdspanLike<M>, "tessera: a matrix is a View<T, 2>, mdspan-like, or packed");
-    return input_view(View(m));
-  }
-}
-template <class M>
-auto output_view(const M& m) {
-  return input_view(m);
-}
-
-template <class M>
-concept MatrixLike = is_view<M> || MdspanLike<M>;
-
-template <class M, class T, class PackedType>
-constexpr bool operand_matches() {
-  if constexpr (std::is_same_v<M, PackedType>) {
-    return true;
-  } else if constexpr (MatrixLike<M>) {
-    return std::is_same_v<
-        std::remove_const_t<typename decltype(input_view(std::declval<const M&>()))::Element>, T>;
-  } else {
-    return false;
-  }
-}
-template <class M, class T, class PackedType>
-inline constexpr bool is_operand = operand_matches<M, T, PackedType>();
-
-template <class T, class PackedType, class M>
-void set_operand(Strided<T>& source, const PackedType*& packed, const M& m) {
-  if constexpr (std::is_same_v<M, PackedType>) {
-    packed = &m;
-  } else if constexpr (MatrixLike<M>) {
-    const auto v = input_view(m);
-    source = {v.data, v.strides[0], v.strides[1]};
-  }
-}
-
-template <class T>
-void set_result(GemmProblem<T>& p, const View<T, 2>& c) {
-  p.c = c.data;
-  p.m = c.extents[0];
-  p.n = c.extents[1];
-  p.c_row_stride = c.strides[0];
-  p.c_col_stride = c.strides[1];
-}
-
-using Extents = std::array<index_t, 2>;
-
-template <class M>
-Extents extents_of(const M& m) {
-  if constexpr (MatrixLike<M>) {
-    return input_view(m).extents;
-  } else {
-    return {m.rows(), m.cols()};
-  }
-}
 
 // The addresses [begin, end) that a view touches; fails where they don't fit the address space.
 struct AddressRange {

@@ -10,30 +10,10 @@
 #include <algorithm>
 
 #include "tessera/dispatch/dispatch.h"
-#include "tessera/ops/packed.h"
+#include "tessera/ops/gemm_checks.h"
+#include "tessera/ops/gemm_problem.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
-
-using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
-
-// Element (i, j) of an operand is data[i * row_stride + j * col_stride].
-template <class T>
-struct Strided {
-  const T* data;
-  index_t row_stride, col_stride;
-};
-
-// C[m, n] = alpha * A[m, k] * B[k, n] + beta * C after all checks; packed operands have no view.
-template <class T>
-struct GemmProblem {
-  index_t m, n, k;
-  Strided<T> a, b;
-  const PackedA<T>* packed_a = nullptr;
-  const PackedB<T>* packed_b = nullptr;
-  T* c;
-  index_t c_row_stride, c_col_stride;
-  T alpha, beta;
-};
 
 // How one problem will be computed.
 template <class T>
@@ -442,6 +422,57 @@ void run_gemm(GemmProblem<T> p, const KernelTable& kernels, Context* context) {
   run(memory);
   edge_run(memory);
 }
+
+// ---- What gemm.h calls
+
+template <class T>
+void checked_gemm(const GemmProblem<T>& problem, const Extents& a, const Extents& b,
+                  Context* context) {
+  const KernelTable& kernels = kernels_for("gemm", context ? context->target : std::nullopt);
+  check_gemm(problem, a, b, kernels, context);
+  run_gemm(problem, kernels, context);
+}
+
+template <class T>
+PackedB<T> checked_pack_b(const View<const T, 2>& b, Context* context) {
+  const KernelTable& kernels = kernels_for("pack_b", context ? context->target : std::nullopt);
+  check_input("pack_b", "b", b);
+  check_tuning<T>("pack_b", kernels, context);
+  return pack_operand_b<T>(b, kernels, context);
+}
+
+template <class T>
+PackedA<T> checked_pack_a(const View<const T, 2>& a, Context* context) {
+  const KernelTable& kernels = kernels_for("pack_a", context ? context->target : std::nullopt);
+  check_input("pack_a", "a", a);
+  check_tuning<T>("pack_a", kernels, context);
+  return pack_operand_a<T>(a, kernels, context);
+}
+
+template <class T>
+GemmPlan checked_plan(index_t m, index_t n, index_t k, const Context* context) {
+  const KernelTable& kernels = kernels_for("plan_gemm", context ? context->target : std::nullopt);
+  check_tuning<T>("plan_gemm", kernels, context);
+  GemmProblem<T> p{};
+  p.m = m, p.n = n, p.k = k;
+  p.a = {nullptr, k, 1}, p.b = {nullptr, n, 1};
+  p.c_row_stride = n, p.c_col_stride = 1;
+  p.alpha = 1;
+  const auto s = schedule(kernels, context, p);
+  return {kernels.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
+}
+
+template <class T>
+int checked_tile_count(const Context* context) {
+  return kernels_for("gemm_tile_count", context ? context->target : std::nullopt)
+      .template gemm<T>()
+      .tile_count;
+}
+
+#if TESSERA_COMPILED_SOURCE
+TESSERA_GEMM_ENTRIES(, float)
+TESSERA_GEMM_ENTRIES(, double)
+#endif
 
 }  // namespace tessera::inline TESSERA_ABI::impl
 

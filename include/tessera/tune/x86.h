@@ -14,9 +14,7 @@ struct GemmTiles<Target::kSse2, T> {
   using List = TileList<TileShape{6, 2, 1, 1}>;
 };
 template <class T>
-struct GemmTiles<Target::kSse4, T> {
-  using List = TileList<TileShape{6, 2, 1, 1}, TileShape{4, 3, 1, 1}>;
-};
+struct GemmTiles<Target::kSse4, T> : GemmTiles<Target::kSse2, T> {};
 template <class T>
 struct GemmTiles<Target::kAvx2, T> {
   using List = TileList<TileShape{4, 3, 1, 1}, TileShape{6, 2, 1, 1}>;
