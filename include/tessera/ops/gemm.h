@@ -7,6 +7,7 @@
 
 #include "tessera/core/context.h"
 #include "tessera/core/view.h"
+#include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/packed.h"
 #if !TESSERA_COMPILED
