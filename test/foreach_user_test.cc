@@ -38,8 +38,8 @@ void relu(float* x, std::size_t n) {
 // target.
 int gemm_relu(const float* a, const float* b, float* c, index_t m, index_t n, index_t k) {
   namespace ts = tessera::TESSERA_NAMESPACE;
-  const auto kernels = ts::gemm_kernels<float>();
-  tessera::detail::GemmBlock<float> block{};
+  const auto kernels = ts::gemm_kernels<ts::FloatProducts<float>>();
+  tessera::detail::GemmBlock block{};
   block.m = m, block.n = n, block.k = k;
   block.a = a, block.a_stride = k, block.a_in_place = true;
   block.b = b, block.b_stride = n, block.b_in_place = true;

@@ -57,7 +57,7 @@ endforeach()
 
 # The loops of the main register tiles must keep everything in registers: whatever compiler there is.
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_BUILD_TYPE STREQUAL "Release")
-  set(tiles "N_AVX2::gemm_tile<float, 4, 3, " "N_AVX2::gemm_tile<float, 6, 2, " "N_AVX3::gemm_tile<float, 8, 3, ")
+  set(tiles "N_AVX2::gemm_tile<.*FloatProducts<float>, 4, 3, " "N_AVX2::gemm_tile<.*FloatProducts<float>, 6, 2, " "N_AVX3::gemm_tile<.*FloatProducts<float>, 8, 3, ")
   set(inner_loop "${PROJECT_SOURCE_DIR}/cmake/check_inner_loop.sh")
   add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_OBJECTS:tessera_compiled_test>" ${tiles})
   find_program(TESSERA_CLANG_19 clang++-19)

@@ -283,8 +283,9 @@ TEMPLATE_TEST_CASE("an operand packed with another vector length", "[packed]", f
                 return (width + lanes - 1) / lanes * lanes;
               };
               const index_t width = n / layout.panel * layout.panel + padded(n % layout.panel);
-              PackedB<T> packed(layout, g.k * width);
-              T* to = packed.data();
+              PackedB<T> packed(
+                  detail::PackedPanels(layout, g.k * width * static_cast<index_t>(sizeof(T))));
+              T* to = reinterpret_cast<T*>(packed.data());
               for (index_t k0 = 0; k0 < g.k; k0 += layout.kc) {
                 for (index_t j0 = 0; j0 < n; j0 += layout.panel) {
                   const index_t columns = padded(std::min(layout.panel, n - j0));

@@ -211,6 +211,13 @@ struct Mixed {
     const Repartition<int8_t, I> db;
     store(I(), dot4_i8(I(), load(da, a), load(db, b), load(I(), c)), out);
   }
+  static void dot2_s16(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out) {
+    const Repartition<int16_t, I> d;
+    store(I(), dot2_i16(I(), load(d, a), load(d, b), load(I(), c)), out);
+  }
+  static void wide(int16_t a, const int16_t* b, const int32_t* c, int32_t* out) {
+    store(I(), mul_add_scalar_wide(I(), a, load(Rebind<int16_t, I>(), b), load(I(), c)), out);
+  }
   static void dot2(const bf16* a, const bf16* b, const float* c, float* out) {
     const Repartition<bf16, F> db;
     store(F(), dot2_bf16(F(), load(db, a), load(db, b), load(F(), c)), out);
@@ -232,6 +239,8 @@ struct Mixed {
     r.from_int = &float_of;
     r.dot4_s8 = &dot4<int8_t>;
     r.dot4_u8 = &dot4<uint8_t>;
+    r.dot2_i16 = &dot2_s16;
+    r.mul_add_wide = &wide;
     r.dot2_bf16 = &dot2;
     r.table16_s8 = &look_up<int8_t>;
     r.table16_u8 = &look_up<uint8_t>;

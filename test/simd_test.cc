@@ -734,6 +734,35 @@ void check_dot4(Report& r, size_t n,
   }
 }
 
+void check_s16_products(Report& r, const MixedTable& m) {
+  const size_t n = m.lanes();
+  std::vector<int16_t> a(2 * n), b(2 * n);
+  std::vector<int32_t> c(n), out(n);
+  Random random;
+  for (int repeat = 0; repeat < 1000; ++repeat) {
+    for (size_t i = 0; i < 2 * n; ++i) {
+      a[i] = random.bits<int16_t>();
+      b[i] = random.bits<int16_t>();
+      if (repeat < 4) {  // the corners, where sums of products wrap
+        a[i] = repeat & 1 ? -32768 : 32767;
+        b[i] = repeat & 2 ? -32768 : 32767;
+      }
+    }
+    for (int32_t& x : c) x = random.bits<int32_t>();
+    m.dot2_i16(a.data(), b.data(), c.data(), out.data());
+    for (size_t i = 0; i < n; ++i) {
+      const int64_t sum =
+          int64_t{c[i]} + int64_t{a[2 * i]} * b[2 * i] + int64_t{a[2 * i + 1]} * b[2 * i + 1];
+      check(r, "dot2_i16", i, out[i], static_cast<int32_t>(sum));
+    }
+    m.mul_add_wide(a[0], b.data(), c.data(), out.data());
+    for (size_t i = 0; i < n; ++i) {
+      const int64_t sum = int64_t{c[i]} + int64_t{a[0]} * b[i];
+      check(r, "mul_add_scalar_wide", i, out[i], static_cast<int32_t>(sum));
+    }
+  }
+}
+
 void check_dot2_bf16(Report& r, const MixedTable& m, bool fma) {
   const size_t n = m.lanes();
   std::vector<bf16> a(2 * n), b(2 * n);
@@ -785,6 +814,7 @@ TEST_CASE("simd: across lanes", "[simd]") {
       const size_t n = m.lanes();
       check_dot4(r, n, m.dot4_s8);
       check_dot4(r, n, m.dot4_u8);
+      check_s16_products(r, m);
       check_dot2_bf16(r, m, t.has_fma);
       check_table16(r, 4 * n, m.table16_s8);
       check_table16(r, 4 * n, m.table16_u8);

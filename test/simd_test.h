@@ -84,6 +84,8 @@ struct MixedTable {
   void (*from_int)(const int32_t* in, float* out);
   void (*dot4_s8)(const int8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot4_u8)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
+  void (*dot2_i16)(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out);
+  void (*mul_add_wide)(int16_t a, const int16_t* b, const int32_t* c, int32_t* out);
   void (*dot2_bf16)(const bf16* a, const bf16* b, const float* c, float* out);
   void (*table16_s8)(const int8_t* table, const int8_t* index, int8_t* out);
   void (*table16_u8)(const uint8_t* table, const uint8_t* index, uint8_t* out);

@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CPUS = {"spacemit-x60": 256, "sifive-p670": 128, "sifive-x280": 512}
 BITS = {"float": 32, "double": 64}
 FORMS = {"0": "strided", "1": "packed", "2": "in place"}
-TILE = re.compile(r"N_RVV::gemm_tile<(float|double), (\d+), (\d+), (\d+), .*?TileForm\)(\d)")
+TILE = re.compile(r"N_RVV::gemm_tile<.*?Products(?:<(float|double)>)?, (\d+), (\d+), (\d+), .*?TileForm\)(\d)")
 ITERATIONS = 200
 
 

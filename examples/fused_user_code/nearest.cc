@@ -73,9 +73,9 @@ inline void find_smallest(const float* products, index_t stride, const float* no
 inline void find_nearest(const float* minus_2c, const float* norms, index_t centroids,
                          const float* x, index_t dims, index_t points, float* products,
                          index_t block_points, std::int32_t* labels) {
-  const auto& tile = simd::gemm_kernels<float>().tiles[0];
+  const auto& tile = simd::gemm_kernels<simd::FloatProducts<float>>().tiles[0];
   for (index_t i = 0; i < points; i += block_points) {
-    tessera::detail::GemmBlock<float> block{};  // products = minus_2c * x, columns from i on
+    tessera::detail::GemmBlock block{};  // products = minus_2c * x, columns from i on
     block.m = centroids;
     block.n = std::min(block_points, points - i);
     block.k = dims;

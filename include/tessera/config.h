@@ -82,6 +82,13 @@
 #define TESSERA_CONCAT_(a, b) a##b
 #define TESSERA_CONCAT(a, b) TESSERA_CONCAT_(a, b)
 
+// Functions that tessera::compiled has in its library: declared by all headers, defined in one place.
+#if TESSERA_COMPILED_SOURCE
+#define TESSERA_LIBRARY_FUNCTION
+#else
+#define TESSERA_LIBRARY_FUNCTION inline
+#endif
+
 #if TESSERA_XSIMD
 #define TESSERA_ABI TESSERA_CONCAT(xsimd_, TESSERA_BASELINE)
 #elif TESSERA_STATIC

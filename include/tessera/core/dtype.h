@@ -4,6 +4,7 @@
 #define TESSERA_CORE_DTYPE_H_
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -125,6 +126,23 @@ using Accumulator = typename DTypeTraits<T>::Accumulator;
 // True for the types above.
 template <class T>
 concept Element = requires { DTypeTraits<T>::kDType; };
+
+// Bytes per element.
+constexpr std::ptrdiff_t size_of(DType type) {
+  switch (type) {
+    case DType::kF64:
+      return 8;
+    case DType::kF32:
+    case DType::kS32:
+    case DType::kU32:
+      return 4;
+    case DType::kS8:
+    case DType::kU8:
+      return 1;
+    default:
+      return 2;
+  }
+}
 
 // Calls f with DTypeTraits of the type that `type` names.
 template <class F>

@@ -40,6 +40,9 @@ class Scratch {
   // Lends `memory`; calls that need more raise an Error and write nothing.
   explicit Scratch(std::span<std::byte> memory) : lent_(memory), fixed_(true) {}
 
+  // True if it works in memory of the user.
+  bool is_lent() const { return fixed_; }
+
   // `bytes` of uninitialised memory on a kScratchAlignment boundary, valid until the next call.
   std::byte* reserve(std::size_t bytes, const char* function) {
     if (fixed_) {

@@ -21,11 +21,7 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-#if !TESSERA_COMPILED_SOURCE
-inline
-#endif
-    std::span<const tessera::detail::KernelTable>
-    kernel_tables() {
+TESSERA_LIBRARY_FUNCTION std::span<const tessera::detail::KernelTable> kernel_tables() {
   using tessera::detail::KernelTable;
   static const std::vector<KernelTable> tables = [] {
     std::vector<KernelTable> list;

@@ -16,7 +16,7 @@
 
 // A target that adds nothing to the instructions of a kernel family leaves it empty and inherits the
 // kernels of the next slower target, which saves compile time: these add integer and half-precision
-// instructions to AVX3 and NEON, none for f32 and f64.
+// instructions to AVX3 and NEON, none for f32 and f64, nor for B of u8, which is multiplied as s16.
 #undef TESSERA_INHERITS_FLOAT
 #if TESSERA_XSIMD || defined(TESSERA_SCALAR_LANES)
 #define TESSERA_INHERITS_FLOAT 0
@@ -35,9 +35,11 @@ TESSERA_BEGIN_TARGET
 inline detail::KernelTable kernel_table() {
   detail::KernelTable table{.target = kTarget};
 #if !TESSERA_INHERITS_FLOAT
-  table.gemm_f32 = gemm_kernels<float>();
-  table.gemm_f64 = gemm_kernels<double>();
+  table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
+  table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
+  table.gemm_u8 = gemm_kernels<ProductsU8>();
 #endif
+  table.gemm_s8 = gemm_kernels<ProductsS8>();
   return table;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// GEMM kernels of one target: blocks of register tiles, packing, and the table that offers them.
+// GEMM kernels of one target: blocks of register tiles, and the table that offers them.
 
 #if defined(TESSERA_KERNELS_GEMM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_GEMM_INL_H_
@@ -14,7 +14,9 @@
 #include <cmath>
 #include <utility>
 
+#include "tessera/kernels/epilogue-inl.h"
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/gemm_pack-inl.h"
 #include "tessera/kernels/gemm_tile-inl.h"
 #include "tessera/simd/simd-inl.h"
 #include "tessera/tune/arm.h"
@@ -27,22 +29,21 @@ TESSERA_BEGIN_TARGET
 using detail::GemmBlock;
 using detail::GemmKernels;
 using detail::GemmTile;
-using detail::PackPanel;
 using detail::RowPanels;
 
 // The instances of a tile shape for packed or in-place A, by rows and vectors.
-template <class T>
-using TileFunction = void (*)(const TileArgs<T>&);
+template <class P>
+using TileFunction = void (*)(const TileArgs<P>&);
 
-template <class T, TileShape kShape, bool kPacked>
+template <class P, TileShape kShape, bool kPacked>
 struct TileInstances {
   static constexpr int kVectors = kShape.vectors;
 
   template <int R, int NV>
-  static constexpr TileFunction<T> instance() {
+  static constexpr TileFunction<P> instance() {
     if constexpr (detail::has_tile_instance(R, kShape.rows)) {
       constexpr bool kFull = R == kShape.rows && NV == kShape.vectors;
-      return &gemm_tile<T, R, NV, kShape.lmul, tile_form(kPacked, kFull), kShape.unroll,
+      return &gemm_tile<P, R, NV, kShape.lmul, tile_form(kPacked, kFull), kShape.unroll,
                         kShape.rotate>;
     } else {
       return nullptr;
@@ -50,26 +51,31 @@ struct TileInstances {
   }
   template <size_t... kI>
   static constexpr auto make(std::index_sequence<kI...>) {
-    return std::array<TileFunction<T>, sizeof...(kI)>{
+    return std::array<TileFunction<P>, sizeof...(kI)>{
         instance<kI / kVectors + 1, kI % kVectors + 1>()...};
   }
   static constexpr auto kTable = make(std::make_index_sequence<kShape.rows * kVectors>());
 
-  static TileFunction<T> get(index_t rows, index_t vectors) {
+  static TileFunction<P> get(index_t rows, index_t vectors) {
     return kTable[static_cast<size_t>((rows - 1) * kVectors + vectors - 1)];
   }
 };
 
 // The tile as plain loops, the same chains: where full vectors of B would overrun its padding, because
 // it was packed on a core with shorter vectors than this one has (RISC-V machines mix them).
-template <class T>
-void run_tile_scalar(const TileArgs<T>& t, index_t rows, index_t cols) {
+template <class P>
+void run_tile_scalar(const TileArgs<P>& t, index_t rows, index_t cols) {
+  using Sum = typename P::Sum;
   for (index_t i = 0; i < rows; ++i) {
     for (index_t j = 0; j < cols; ++j) {
-      T& c = t.c[i * t.c_stride + j];
-      T sum = t.beta == T{0} ? T{0} : t.beta == T{1} ? c : t.beta * c;
+      Sum& c = t.c[i * t.c_stride + j];
+      Sum sum = t.beta == Sum{0} ? Sum{0} : t.beta == Sum{1} ? c : t.beta * c;
+      if constexpr (P::kColumnSums) {
+        if (t.sum_factor != 0) sum += t.sum_factor * t.column_sums[j];
+      }
       for (index_t k = 0; k < t.k; ++k) {
-        sum = std::fma(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j], sum);
+        sum = P::multiply_one(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j],
+                              sum);
       }
       c = sum;
     }
@@ -88,22 +94,74 @@ TESSERA_INLINE void copy_rows(D d, const Lane<D>* from, index_t from_stride, Lan
   }
 }
 
-// A tile whose columns don't fill their vectors: computed in a buffer that has room for them.
-template <class D, class T = Lane<D>>
-void run_tile_staged(D d, TileFunction<T> tile, TileArgs<T> args, index_t rows, index_t cols,
-                     index_t padded) {
-  constexpr size_t kStageBytes = 16 * 1024;  // on the stack; 15 rows x LMUL 2 at VLEN 4096
-  alignas(64) T stage[kStageBytes / sizeof(T)];
-  if (static_cast<size_t>(rows * padded) > std::size(stage)) {
-    return run_tile_scalar(args, rows, cols);
+inline constexpr size_t kStageBytes = 16 * 1024;  // on the stack; 15 rows x LMUL 2 at VLEN 4096
+
+// One tile: how it is run depends on whether its columns fill `vectors` and B is padded to them.
+template <class P>
+struct TileCall {
+  TileFunction<P> run;
+  TileArgs<P> args;
+  index_t rows, cols;
+  index_t width;  // of the vectors
+  bool b_padded;
+
+  bool fits_stage() const {
+    return b_padded && static_cast<size_t>(rows * width) * sizeof(typename P::Sum) <= kStageBytes;
   }
-  T* const c = args.c;
-  const index_t c_stride = args.c_stride;
-  if (args.beta != T{0}) copy_rows(d, c, c_stride, stage, padded, rows, cols);
+};
+
+// C is the sums. A tile whose columns don't fill its vectors is computed in a buffer that has room.
+template <class P, class D>
+void run_tile(D d, const TileCall<P>& t) {
+  using Sum = typename P::Sum;
+  if (t.cols == t.width) return t.run(t.args);
+  if (!t.fits_stage()) return run_tile_scalar(t.args, t.rows, t.cols);
+  alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
+  TileArgs<P> args = t.args;
+  if (args.beta != Sum{0}) {
+    copy_rows(d, args.c, args.c_stride, stage, t.width, t.rows, t.cols);
+  }
   args.c = stage;
-  args.c_stride = padded;
-  tile(args);
-  copy_rows(d, stage, padded, c, c_stride, rows, cols);
+  args.c_stride = t.width;
+  t.run(args);
+  copy_rows(d, stage, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
+}
+
+// The result is not just the sums: they are kept in c between blocks of K, if there are several.
+template <class P, class D>
+void run_tile_to_result(D d, const GemmBlock& block, TileCall<P> t, index_t row, index_t col) {
+  using Sum = typename P::Sum;
+  if (block.first && block.last) {
+    alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
+    const bool whole = t.fits_stage();
+    const TileCall<P> all = t;
+    // Without room for the tile: its elements in strips, as plain loops.
+    const index_t rows = whole ? t.rows : 1;
+    const index_t cols = whole ? t.cols : std::min<index_t>(t.cols, std::size(stage));
+    for (index_t i = 0; i < all.rows; i += rows) {
+      for (index_t j = 0; j < all.cols; j += cols) {
+        const index_t n = std::min(cols, all.cols - j);
+        t.args.c = stage;
+        t.args.c_stride = whole ? t.width : n;
+        const SumTile<Sum> sums{stage, t.args.c_stride, rows, n, row + i, col + j};
+        if (t.args.beta != Sum{0}) start_tile(*block.result, sums);
+        if (whole) {
+          t.run(t.args);
+        } else {
+          t.args.a = all.args.a + i * all.args.a_row_stride;
+          t.args.b = all.args.b + j;
+          if constexpr (P::kColumnSums) t.args.column_sums = all.args.column_sums + j;
+          run_tile_scalar(t.args, rows, n);
+        }
+        finish_tile(*block.result, sums);
+      }
+    }
+    return;
+  }
+  const SumTile<Sum> sums{t.args.c, t.args.c_stride, t.rows, t.cols, row, col};
+  if (block.first && t.args.beta != Sum{0}) start_tile(*block.result, sums);
+  run_tile(d, t);
+  if (block.last) finish_tile(*block.result, sums);
 }
 
 // Brings the next packed panel of B into L2 in equal shares, one before each tile: without it the first
@@ -127,51 +185,75 @@ class PrefetchAhead {
 };
 
 // A block of tiles, panel of B by panel of B: the panel stays in L1 while the panels of A pass by.
-template <class T, TileShape kShape>
-void run_block(const GemmBlock<T>& block) {
-  using Packed = TileInstances<T, kShape, true>;
-  using InPlace = TileInstances<T, kShape, false>;
-  const Tag<T, kShape.lmul> d;
+template <class P, TileShape kShape>
+void run_block(const GemmBlock& block) {
+  using Element = typename P::Element;
+  using Sum = typename P::Sum;
+  using Packed = TileInstances<P, kShape, true>;
+  const Tag<Sum, kShape.lmul> d;
   const auto step = static_cast<index_t>(lanes(d));
   const RowPanels panels(block.m, kShape.rows);
   const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
-  TileArgs<T> tile;
-  tile.k = block.k;
-  tile.c_stride = block.c_stride;
-  tile.beta = block.beta;
+  const index_t panel_rows = block.k + (P::kColumnSums ? 1 : 0);
+  const auto* const a = static_cast<const Element*>(block.a);
+  auto* const c = static_cast<Sum*>(block.c);
+  TileCall<P> tile{};
+  TileArgs<P>& args = tile.args;
+  args.k = block.k;
+  args.c_stride = block.c_stride;
+  args.beta = static_cast<Sum>(block.beta);
+  args.sum_factor = static_cast<Sum>(block.sum_factor);
   for (index_t j0 = 0; j0 < block.n; j0 += b_panel) {
     const index_t width = std::min(b_panel, block.n - j0);
     const index_t padded = block.b_in_place ? width : detail::round_up(width, block.b_pad);
-    tile.b_stride = block.b_in_place ? block.b_stride : padded;
+    args.b_stride = block.b_in_place ? block.b_stride : padded;
+    const auto* b =
+        static_cast<const Element*>(block.b) + (block.b_in_place ? j0 : j0 * panel_rows);
+    index_t next_width = block.b_in_place ? 0 : std::min(b_panel, block.n - j0 - width);
+    const Element* const next_b = b + width * panel_rows;
+    if constexpr (std::is_same_v<Element, float>) {
+      if (!block.b_in_place && block.b_dtype != DType::kF32) {
+        auto* const wide = static_cast<float*>(block.b_wide);
+        convert_row(block.b_dtype, advance(block.b, block.b_dtype, j0 * panel_rows), 1, wide,
+                    panel_rows * padded);
+        b = wide;
+        next_width = 0;
+      }
+    }
+    if constexpr (P::kColumnSums) {
+      args.column_sums = b;
+      b += padded;
+    }
     // Once per packed panel, unless this core's vectors differ from those it was packed for.
     for (index_t j = 0; j < width; j += step * kShape.vectors) {
-      const index_t cols = std::min(step * kShape.vectors, width - j);
-      const index_t vectors = (cols + step - 1) / step;
-      tile.b = block.b + (block.b_in_place ? j0 : j0 * block.k) + j;
-      const index_t next_width = block.b_in_place ? 0 : std::min(b_panel, block.n - j0 - width);
-      PrefetchAhead next_panel(block.b + (j0 + width) * block.k,
-                               next_width * block.k * static_cast<index_t>(sizeof(T)),
-                               panels.count());
+      tile.cols = std::min(step * kShape.vectors, width - j);
+      const index_t vectors = (tile.cols + step - 1) / step;
+      tile.width = vectors * step;
+      tile.b_padded = j + tile.width <= padded;
+      args.b = b + j;
+      PrefetchAhead next_panel(
+          next_b, next_width * panel_rows * static_cast<index_t>(sizeof(Element)), panels.count());
       for (index_t p = 0, i = 0; p < panels.count(); ++p) {
-        const index_t rows = panels.rows(p);
-        tile.a = block.a + i * (block.a_in_place ? block.a_stride : block.k);
-        tile.a_row_stride = block.a_in_place ? block.a_stride : 1;
-        tile.a_col_stride = block.a_in_place ? 1 : rows;
-        tile.c = block.c + i * block.c_stride + j0 + j;
-        tile.next_c =
-            p + 1 < panels.count() ? tile.c + rows * block.c_stride : block.c + j0 + j + cols;
+        tile.rows = panels.rows(p);
+        args.a = a + i * (block.a_in_place ? block.a_stride : block.k);
+        args.a_row_stride = block.a_in_place ? block.a_stride : 1;
+        args.a_col_stride = block.a_in_place ? 1 : tile.rows;
+        args.c = c + i * block.c_stride + j0 + j;
+        args.next_c =
+            p + 1 < panels.count() ? args.c + tile.rows * block.c_stride : c + j0 + j + tile.cols;
         next_panel.prefetch_share();
-        const TileFunction<T> run =
-            block.a_in_place ? InPlace::get(rows, vectors) : Packed::get(rows, vectors);
-        if (cols == vectors * step) {
-          run(tile);
-        } else if (j + vectors * step <= padded) {
-          run_tile_staged(d, run, tile, rows, cols, vectors * step);
-        } else {
-          run_tile_scalar(tile, rows, cols);
+        tile.run = Packed::get(tile.rows, vectors);
+        if constexpr (P::kInPlace) {
+          if (block.a_in_place) tile.run = TileInstances<P, kShape, false>::get(tile.rows, vectors);
         }
-        i += rows;
+        if (block.result == nullptr) {
+          run_tile(d, tile);
+        } else {
+          run_tile_to_result(d, block, tile, block.row + i, block.col + j0 + j);
+        }
+        i += tile.rows;
       }
+      if constexpr (P::kColumnSums) args.column_sums += step * kShape.vectors;
     }
   }
 }
@@ -181,52 +263,53 @@ index_t lane_count() {
   return static_cast<index_t>(lanes(Tag<T, LMUL>()));
 }
 
-template <class T>
-void pack_panel(const PackPanel<T>& p) {
-  const Tag<T, kHasLmul ? 8 : 1> d;  // copies use the longest groups
-  const auto step = static_cast<index_t>(lanes(d));
-  if (p.stride == 1) {
-    copy_rows(d, p.from, p.k_stride, p.to, p.to_stride, p.k, p.count);
-  } else if (p.k_stride == 1 && p.stride > 0) {
-    transpose(Tag<T>(), p.from, static_cast<size_t>(p.stride), static_cast<size_t>(p.count),
-              static_cast<size_t>(p.k), p.to, static_cast<size_t>(p.to_stride));
-  } else {
-    for (index_t l = 0; l < p.k; ++l) {
-      for (index_t i = 0; i < p.count; ++i) {
-        p.to[l * p.to_stride + i] = p.from[i * p.stride + l * p.k_stride];
-      }
-    }
-  }
-  for (index_t l = 0; p.count < p.to_stride && l < p.k; ++l) {
-    for (index_t i = p.count; i < p.to_stride; ++i) p.to[l * p.to_stride + i] = T{0};
-  }
-  if (p.alpha == T{1}) return;
-  const auto alpha = set(d, p.alpha);
-  for (index_t i = 0; i < p.to_stride * p.k; i += step) {
-    const auto n = static_cast<size_t>(p.to_stride * p.k - i);
-    store_n(d, mul(alpha, load_n(d, p.to + i, n)), p.to + i, n);
-  }
-}
-
-template <class T, class Tiles>
+template <class P, class Tiles>
 struct GemmTableOf;
 
-template <class T, TileShape... kShapes>
-struct GemmTableOf<T, TileList<kShapes...>> {
+template <class P, TileShape... kShapes>
+struct GemmTableOf<P, TileList<kShapes...>> {
   static_assert(
       ((kShapes.registers(!kHasLmul) <= kVectorRegisters || TESSERA_BACKEND_SCALAR) && ...),
       "tessera: a register tile of tune/ needs more vector registers than the target has");
   static_assert(((!kShapes.rotate || kShapes.vectors == 1) && ...),
                 "tessera: a rotated register tile has one vector group per row");
-  static constexpr GemmTile<T> kTiles[] = {
-      {kShapes, &lane_count<T, kShapes.lmul>, &run_block<T, kShapes>}...};
+  static constexpr GemmTile kTiles[] = {
+      {kShapes, &lane_count<typename P::Sum, kShapes.lmul>, &run_block<P, kShapes>}...};
 };
 
-template <class T>
-GemmKernels<T> gemm_kernels() {
-  using Table = GemmTableOf<T, typename detail::GemmTiles<kTarget, T>::List>;
-  return {Table::kTiles, static_cast<int>(std::size(Table::kTiles)), &pack_panel<T>};
+template <class P>
+GemmKernels gemm_kernels() {
+  using Element = typename P::Element;
+  using Table = GemmTableOf<P, typename detail::GemmTiles<kTarget, typename P::Sum>::List>;
+  return {.tiles = Table::kTiles,
+          .tile_count = static_cast<int>(std::size(Table::kTiles)),
+          .pack_a = &pack_panel<Element, typename P::PartA, false>,
+          .pack_b = &pack_panel<Element, typename P::PartB, P::kColumnSums>,
+          .pack_narrow = std::is_same_v<Element, float> ? &pack_panel<bf16, bf16, false> : nullptr,
+          .element_bytes = sizeof(Element),
+          .sum_bytes = sizeof(typename P::Sum),
+          .group = sizeof(Element) / sizeof(typename P::PartB),
+          .column_sums = P::kColumnSums,
+          .a_unsigned = std::is_same_v<typename P::PartA, uint8_t>};
 }
+
+// The products of integers that this target has instructions for: B of s8, and of u8.
+#if TESSERA_BACKEND_SCALAR || TESSERA_BACKEND_XSIMD
+using ProductsS8 = PairProducts;
+using ProductsU8 = PairProducts;
+#elif HWY_TARGET == HWY_RVV
+using ProductsS8 = WideProducts;
+using ProductsU8 = WideProducts;
+#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
+using ProductsS8 = QuadProducts<uint8_t>;
+using ProductsU8 = PairProducts;
+#elif HWY_TARGET == HWY_NEON_BF16 || HWY_TARGET_IS_SVE
+using ProductsS8 = QuadProducts<int8_t>;
+using ProductsU8 = PairProducts;
+#else
+using ProductsS8 = PairProducts;
+using ProductsU8 = PairProducts;
+#endif
 
 TESSERA_END_TARGET
 

@@ -4,11 +4,16 @@
 //
 // Panels. Packed A is cut into row panels of at most MR rows, each stored [k][rows]; packed B into
 // column panels of NR columns, each stored [k][columns], the last one narrower and padded with
-// zeros to `pad` columns. A panel that starts at row i (column j) starts at element i*k (j*k).
+// zeros to `pad` columns. A panel that starts at row i (column j) starts at element i*k (j*k), k being
+// its number of rows.
 #ifndef TESSERA_KERNELS_GEMM_KERNELS_H_
 #define TESSERA_KERNELS_GEMM_KERNELS_H_
 
+#include <cstdint>
+
+#include "tessera/core/dtype.h"
 #include "tessera/core/view.h"
+#include "tessera/kernels/epilogue_steps.h"
 #include "tessera/tune/generic.h"
 
 namespace tessera::detail {
@@ -52,47 +57,76 @@ class RowPanels {
   index_t edge_[8] = {};
 };
 
+// The result of a GEMM where it is not just the sums: another type, no unit stride, or an epilogue.
+struct GemmResult {
+  void* data;
+  DType dtype;
+  index_t row_stride, col_stride;
+  const EpilogueStep* steps;
+  int step_count;
+};
+
 // C[m, n] = beta * C + A[m, k] * B[k, n], one block of a GEMM whose operands are in the caches.
-template <class T>
+//
+// Without `result`, C is the sums. With it, c holds the sums between the blocks of K, `first` starts
+// them from beta * result, and `last` brings them there, tile by tile. c may be null where one block
+// is both.
 struct GemmBlock {
-  index_t m, n, k;
+  index_t m, n, k;              // k in panel elements
   bool a_in_place, b_in_place;  // rows of unit column stride; otherwise packed panels
-  const T* a;
+  const void* a;
   index_t a_stride;  // of rows in place
-  const T* b;
+  const void* b;
   index_t b_stride;  // of rows in place
   index_t b_panel;   // columns per packed panel (NR when it was packed)
   index_t b_pad;     // the last packed panel is padded to a multiple of this
-  T* c;
-  index_t c_stride;  // rows of unit column stride
-  T beta;            // the chain of each element starts at beta * c; 0 never reads c
+  DType b_dtype;     // of packed panels: bf16 and f16 are widened into b_wide, a panel at a time
+  void* b_wide;      // [k, NR] elements
+  void* c;
+  index_t c_stride;         // rows of unit column stride
+  double beta;              // the chain of each element starts at beta * c; 0 never reads c
+  std::int32_t sum_factor;  // of the column sums of B, where panels have them
+  const GemmResult* result;
+  bool first, last;
+  index_t row, col;  // of this block in the result
 };
 
 // One panel to pack: to[l * to_stride + i] = alpha * from[i * stride + l * k_stride] for i < count,
-// l < k, and zeros for count <= i < to_stride. The rows of A, or the columns of B.
-template <class T>
+// l < k, and zeros for count <= i < to_stride. The rows of A, or the columns of B. A panel element of
+// integers takes in several steps of k, and the last is padded with zeros.
 struct PackPanel {
-  const T* from;
+  const void* from;
+  DType dtype;
   index_t stride, k_stride;
-  index_t count, k;
-  T alpha;
-  T* to;
+  index_t count, k;  // k in steps of the matrix
+  double alpha;
+  void* to;
   index_t to_stride;
 };
 
 // One register tile of one target.
-template <class T>
 struct GemmTile {
   TileShape shape;
   index_t (*lanes)();  // elements per vector group at the vector length of this thread
-  void (*run)(const GemmBlock<T>&);
+  void (*run)(const GemmBlock&);
 };
 
-template <class T>
+// The kernels for one type of sums and panels.
 struct GemmKernels {
-  const GemmTile<T>* tiles = nullptr;
+  const GemmTile* tiles = nullptr;
   int tile_count = 0;
-  void (*pack)(const PackPanel<T>&) = nullptr;
+  void (*pack_a)(const PackPanel&) = nullptr;
+  void (*pack_b)(const PackPanel&) = nullptr;
+  void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are
+  index_t element_bytes = 0;                        // of a panel
+  index_t sum_bytes = 0;
+  index_t group = 1;         // steps of k per panel element
+  bool column_sums = false;  // packed panels of B start with a row of them
+  // Values of A are shifted to the sign that the instructions want; -128 or 128 column sums undo it.
+  bool a_unsigned = false;
+
+  // Rows of a packed panel of B with k steps.
+  index_t panel_rows(index_t k) const { return (k + group - 1) / group + (column_sums ? 1 : 0); }
 };
 
 }  // namespace tessera::detail

@@ -14,6 +14,9 @@
 #define TESSERA_KERNELS_GEMM_TILE_INL_H_
 #endif
 
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "tessera/kernels/gemm_kernels.h"
@@ -21,19 +24,104 @@
 
 TESSERA_BEGIN_TARGET
 
-// The operands of one tile.
+// What a tile multiplies: the elements of its panels, the sums it keeps, and one step of k. An element of
+// integer panels holds several parts: consecutive steps of k.
+
 template <class T>
+struct FloatProducts {
+  using Element = T;
+  using Sum = T;
+  using PartA = T;
+  using PartB = T;
+  static constexpr bool kColumnSums = false;
+  static constexpr bool kInPlace = true;
+  static TESSERA_INLINE T multiply_one(T a, T b, T sum) { return std::fma(a, b, sum); }
+  template <class D>
+  static TESSERA_INLINE Vec<D> multiply(D d, T a, Vec<D> b, Vec<D> sum) {
+    return mul_add_scalar(d, a, b, sum);
+  }
+};
+
+template <class A, class B>
+int32_t multiply_parts(int32_t a, int32_t b, int32_t sum) {
+  A as[4 / sizeof(A)];
+  B bs[4 / sizeof(B)];
+  std::memcpy(as, &a, sizeof a);
+  std::memcpy(bs, &b, sizeof b);
+  for (size_t i = 0; i < 4 / sizeof(A); ++i) sum += int32_t{as[i]} * int32_t{bs[i]};
+  return sum;
+}
+
+// Four bytes an element: A in u8 or s8, whichever the instruction takes, B in s8.
+template <class A8>
+struct QuadProducts {
+  using Element = int32_t;
+  using Sum = int32_t;
+  using PartA = A8;
+  using PartB = int8_t;
+  static constexpr bool kColumnSums = true;
+  static constexpr bool kInPlace = false;
+  static int32_t multiply_one(int32_t a, int32_t b, int32_t sum) {
+    return multiply_parts<PartA, PartB>(a, b, sum);
+  }
+  template <class D>
+  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
+    return dot4_i8(d, bit_cast(Repartition<A8, D>(), set(d, a)),
+                   bit_cast(Repartition<int8_t, D>(), b), sum);
+  }
+};
+
+// Two s16 an element, which hold s8 and u8 alike.
+struct PairProducts {
+  using Element = int32_t;
+  using Sum = int32_t;
+  using PartA = int16_t;
+  using PartB = int16_t;
+  static constexpr bool kColumnSums = false;
+  static constexpr bool kInPlace = false;
+  static int32_t multiply_one(int32_t a, int32_t b, int32_t sum) {
+    return multiply_parts<PartA, PartB>(a, b, sum);
+  }
+  template <class D>
+  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
+    const Repartition<int16_t, D> dp;
+    return dot2_i16(d, bit_cast(dp, set(d, a)), bit_cast(dp, b), sum);
+  }
+};
+
+// One s16 an element, for a widening multiply-add with a scalar.
+struct WideProducts {
+  using Element = int16_t;
+  using Sum = int32_t;
+  using PartA = int16_t;
+  using PartB = int16_t;
+  static constexpr bool kColumnSums = false;
+  static constexpr bool kInPlace = false;
+  static int32_t multiply_one(int16_t a, int16_t b, int32_t sum) { return sum + a * b; }
+  template <class D>
+  static TESSERA_INLINE Vec<D> multiply(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> sum) {
+    return mul_add_scalar_wide(d, a, b, sum);
+  }
+};
+
+// The operands of one tile.
+template <class P>
 struct TileArgs {
-  index_t k = 0;
-  const T* a = nullptr;  // element (i, l) of A is a[i * a_row_stride + l * a_col_stride]
+  using Element = typename P::Element;
+  using Sum = typename P::Sum;
+
+  index_t k = 0;               // steps, of a panel element each
+  const Element* a = nullptr;  // element (i, l) of A is a[i * a_row_stride + l * a_col_stride]
   index_t a_row_stride = 0;
   index_t a_col_stride = 0;
-  const T* b = nullptr;  // rows `b_stride` apart
+  const Element* b = nullptr;  // rows `b_stride` apart
   index_t b_stride = 0;
-  T* c = nullptr;  // rows `c_stride` apart
+  Sum* c = nullptr;  // rows `c_stride` apart
   index_t c_stride = 0;
-  const T* next_c = nullptr;  // C of the tile that comes next, to prefetch
-  T beta = 0;
+  const Sum* next_c = nullptr;  // C of the tile that comes next, to prefetch
+  Sum beta = 0;
+  const Sum* column_sums = nullptr;  // kColumnSums: of B, added sum_factor times
+  Sum sum_factor = 0;
 };
 
 // What the compiler knows of the strides of A.
@@ -98,12 +186,12 @@ inline constexpr index_t kPrefetchSteps = 8;  // how far ahead of k
 // Asks for R rows of C of the next tile, a row every few steps of k: all at once, they would fill the
 // line buffers and stall the loads of this tile (12 % of a 2048^3 sgemm on Sapphire Rapids). Into L2,
 // as the panel of B passes through L1 before they are used.
-template <int R, class T>
+template <int R, class P>
 class NextC {
  public:
-  TESSERA_INLINE NextC(const TileArgs<T>& args, index_t bytes)
+  TESSERA_INLINE NextC(const TileArgs<P>& args, index_t bytes)
       : row_(reinterpret_cast<const char*>(args.next_c)),
-        stride_(args.c_stride * static_cast<index_t>(sizeof(T))),
+        stride_(args.c_stride * static_cast<index_t>(sizeof(typename P::Sum))),
         bytes_(bytes),
         steps_(kPrefetch ? args.k / R + 1 : args.k) {}
 
@@ -122,34 +210,36 @@ class NextC {
 };
 
 // The tile's loop over k. kUnroll steps per iteration: fewer pointer updates.
-template <int R, int NV, TileForm kForm, int kUnroll, class D, size_t... kI, class... Acc>
-TESSERA_INLINE void multiply_tile(D d, const TileArgs<Lane<D>>& args, std::index_sequence<kI...>,
+template <int R, int NV, TileForm kForm, int kUnroll, class D, class P, size_t... kI, class... Acc>
+TESSERA_INLINE void multiply_tile(D d, const TileArgs<P>& args, std::index_sequence<kI...>,
                                   Acc&... acc) {
-  const Lane<D>* a = args.a;
-  const Lane<D>* b = args.b;
+  using Element = typename P::Element;
+  const Rebind<Element, D> db;
+  const Element* a = args.a;
+  const Element* b = args.b;
   const index_t a_row = kForm == TileForm::kPacked ? 1 : args.a_row_stride;
   const index_t a_column = kForm == TileForm::kPacked    ? R
                            : kForm == TileForm::kInPlace ? 1
                                                          : args.a_col_stride;
   const auto step = static_cast<index_t>(lanes(d));
   const auto multiply = [&](index_t s) TESSERA_LAMBDA {
-    const auto b0 = load(d, b);
-    const auto b1 = load_b<1, NV>(d, b, step, b0);
-    const auto b2 = load_b<2, NV>(d, b, step, b0);
-    const auto b3 = load_b<3, NV>(d, b, step, b0);
+    const auto b0 = load(db, b);
+    const auto b1 = load_b<1, NV>(db, b, step, b0);
+    const auto b2 = load_b<2, NV>(db, b, step, b0);
+    const auto b3 = load_b<3, NV>(db, b, step, b0);
     if constexpr (kPrefetch) {
-      constexpr index_t kRowBytes = NV * static_cast<index_t>(max_lanes(d) * sizeof(Lane<D>));
+      constexpr index_t kRowBytes = NV * static_cast<index_t>(max_lanes(d) * sizeof(Element));
       const char* ahead = reinterpret_cast<const char*>(b + kPrefetchSteps * args.b_stride);
       if constexpr (kRowBytes > 0) __builtin_prefetch(ahead);
       if constexpr (kRowBytes > 64) __builtin_prefetch(ahead + 64);
       if constexpr (kRowBytes > 128) __builtin_prefetch(ahead + 128);
     }
-    ((acc = mul_add_scalar(d, a[static_cast<index_t>(kI / NV) * a_row + s * a_column],
-                           choose<kI % NV>(b0, b1, b2, b3), acc)),
+    ((acc = P::multiply(d, a[static_cast<index_t>(kI / NV) * a_row + s * a_column],
+                        choose<kI % NV>(b0, b1, b2, b3), acc)),
      ...);
     b += args.b_stride;
   };
-  NextC<R, Lane<D>> next(args, NV * step * static_cast<index_t>(sizeof(Lane<D>)));
+  NextC<R, P> next(args, NV * step * static_cast<index_t>(sizeof(Lane<D>)));
   for (index_t left = args.k; left > 0; left -= next.steps()) {
     next.prefetch_row();
     index_t k = left < next.steps() ? left : next.steps();
@@ -167,21 +257,23 @@ TESSERA_INLINE void multiply_tile(D d, const TileArgs<Lane<D>>& args, std::index
 }
 
 // The same with the elements of A a step ahead: each is replaced by its successor right after use.
-template <int R, TileForm kForm, int kUnroll, class D, size_t... kI, class... Acc>
-TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<Lane<D>>& args,
-                                          std::index_sequence<kI...>, Acc&... acc) {
-  const Lane<D>* a = args.a;
-  const Lane<D>* b = args.b;
+template <int R, TileForm kForm, int kUnroll, class D, class P, size_t... kI, class... Acc>
+TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<P>& args, std::index_sequence<kI...>,
+                                          Acc&... acc) {
+  using Element = typename P::Element;
+  const Rebind<Element, D> db;
+  const Element* a = args.a;
+  const Element* b = args.b;
   const index_t a_row = kForm == TileForm::kPacked ? 1 : args.a_row_stride;
   const index_t a_column = kForm == TileForm::kPacked    ? R
                            : kForm == TileForm::kInPlace ? 1
                                                          : args.a_col_stride;
   index_t k = args.k;
   if (k == 0) return;
-  Lane<D> column[R] = {a[static_cast<index_t>(kI) * a_row]...};
+  Element column[R] = {a[static_cast<index_t>(kI) * a_row]...};
   const auto multiply = [&](index_t s) TESSERA_LAMBDA {
-    const auto row = load(d, b);
-    ((acc = mul_add_scalar(d, column[kI], row, acc), keep_order<R <= 8>(acc),
+    const auto row = load(db, b);
+    ((acc = P::multiply(d, column[kI], row, acc), keep_order<R <= 8>(acc),
       column[kI] = a[static_cast<index_t>(kI) * a_row + (s + 1) * a_column]),
      ...);
     b += args.b_stride;
@@ -194,14 +286,14 @@ TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<Lane<D>>& args,
     multiply(0);
     a += a_column;
   }
-  const auto row = load(d, b);
-  ((acc = mul_add_scalar(d, column[kI], row, acc)), ...);
+  const auto row = load(db, b);
+  ((acc = P::multiply(d, column[kI], row, acc)), ...);
 }
 
-template <int R, int NV, TileForm kForm, int kUnroll, bool kRotate, class D, size_t... kI,
+template <int R, int NV, TileForm kForm, int kUnroll, bool kRotate, class D, class P, size_t... kI,
           class... Acc>
-TESSERA_INLINE void update_tile(D d, const TileArgs<Lane<D>>& args,
-                                std::index_sequence<kI...> indices, Acc&... acc) {
+TESSERA_INLINE void update_tile(D d, const TileArgs<P>& args, std::index_sequence<kI...> indices,
+                                Acc&... acc) {
   using T = Lane<D>;
   const auto step = static_cast<index_t>(lanes(d));
   T* const c = args.c;
@@ -213,6 +305,12 @@ TESSERA_INLINE void update_tile(D d, const TileArgs<Lane<D>>& args,
       ((acc = mul(beta, acc)), ...);
     }
   }
+  if constexpr (P::kColumnSums) {
+    if (args.sum_factor != 0) {
+      const auto factor = set(d, args.sum_factor);
+      ((acc = add(acc, mul(factor, load(d, args.column_sums + kI % NV * step)))), ...);
+    }
+  }
   if constexpr (kRotate) {
     multiply_tile_rotated<R, kForm, kUnroll>(d, args, indices, acc...);
   } else {
@@ -221,11 +319,11 @@ TESSERA_INLINE void update_tile(D d, const TileArgs<Lane<D>>& args,
   (store(d, acc, c + static_cast<index_t>(kI / NV) * c_row + kI % NV * step), ...);
 }
 
-template <class T, int R, int NV, int LMUL, TileForm kForm, int kUnroll, bool kRotate>
-void gemm_tile(const TileArgs<T>& args_in_memory) {
-  const TileArgs<T> args =
+template <class P, int R, int NV, int LMUL, TileForm kForm, int kUnroll, bool kRotate>
+void gemm_tile(const TileArgs<P>& args_in_memory) {
+  const TileArgs<P> args =
       args_in_memory;  // in registers: the compiler can't know that C is not it
-  const Tag<T, LMUL> d;
+  const Tag<typename P::Sum, LMUL> d;
   constexpr auto kIndices = std::make_index_sequence<R * NV>();
   with_accumulators<R * NV>(d, [&](auto&... acc) TESSERA_LAMBDA {
     update_tile<R, NV, kForm, kUnroll, kRotate>(d, args, kIndices, acc...);

@@ -3,8 +3,6 @@
 #ifndef TESSERA_KERNELS_KERNEL_TABLE_H_
 #define TESSERA_KERNELS_KERNEL_TABLE_H_
 
-#include <type_traits>
-
 #include "tessera/core/isa.h"
 #include "tessera/kernels/gemm_kernels.h"
 
@@ -12,23 +10,31 @@ namespace tessera::detail {
 
 struct KernelTable {
   Target target{};
-  GemmKernels<float> gemm_f32{};
-  GemmKernels<double> gemm_f64{};
+  GemmKernels gemm_f32{};  // sums of f32: operands of f32, bf16, f16
+  GemmKernels gemm_f64{};
+  GemmKernels gemm_s8{};  // sums of s32: B of s8, A of s8 or u8
+  GemmKernels gemm_u8{};  // B of u8
 
-  template <class T>
-  const GemmKernels<T>& gemm() const {
-    if constexpr (std::is_same_v<T, float>) {
-      return gemm_f32;
-    } else {
-      static_assert(std::is_same_v<T, double>, "tessera: GEMM kernels exist for float and double");
-      return gemm_f64;
+  // By the types of the operands.
+  const GemmKernels& gemm(DType b) const {
+    switch (b) {
+      case DType::kF64:
+        return gemm_f64;
+      case DType::kS8:
+        return gemm_s8;
+      case DType::kU8:
+        return gemm_u8;
+      default:
+        return gemm_f32;
     }
   }
 
   // Takes the kernel families that this target has none of from the next slower target.
   void inherit(const KernelTable& slower) {
-    if (gemm_f32.tiles == nullptr) gemm_f32 = slower.gemm_f32;
-    if (gemm_f64.tiles == nullptr) gemm_f64 = slower.gemm_f64;
+    for (const auto family : {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
+                              &KernelTable::gemm_u8}) {
+      if ((this->*family).tiles == nullptr) this->*family = slower.*family;
+    }
   }
 };
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// gemm: C = alpha * A * B + beta * C for f32 and f64, and the packing of operands that are used often.
+// gemm: C = epilogue(alpha * A * B + beta * C), one at a time, in batches and in groups, and the packing of
+// operands that are used often.
 #ifndef TESSERA_OPS_GEMM_H_
 #define TESSERA_OPS_GEMM_H_
 
+#include <span>
 #include <type_traits>
+#include <vector>
 
 #include "tessera/core/context.h"
 #include "tessera/core/view.h"
 #include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/epilogue.h"
 #include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/packed.h"
 #if !TESSERA_COMPILED
@@ -17,7 +21,7 @@
 namespace tessera::inline TESSERA_ABI {
 
 struct GemmOptions {
-  double alpha = 1;  // rounded to the element type; 0: A and B are not read
+  double alpha = 1;  // rounded to the type of the sums; 0: A and B are not read
   double beta = 0;   // 0: C is not read
   Context* context = nullptr;
 };
@@ -26,75 +30,127 @@ struct PackOptions {
   Context* context = nullptr;
 };
 
-// C[m, n] = alpha * A[m, k] * B[k, n] + beta * C.
+// C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C).
 //
-// a: View<const T, 2> or PackedA<T>   [m, k], any strides, also zero (broadcast) and negative
-// b: View<const T, 2> or PackedB<T>   [k, n], likewise
-// c: View<T, 2>                       [m, n], any strides that visit no element twice
-// T: float or double, the same for all three.
+// a: View<const TA, 2> or PackedA<TA>   [m, k], any strides, also zero (broadcast) and negative
+// b: View<const TB, 2> or PackedB<TB>   [k, n], likewise
+// c: View<TC, 2>                        [m, n], any strides that visit no element twice
 //
-// Numerics: c(i, j) is one chain of fused multiply-adds in order of k,
+//   TA, TB                 sums   TC
+//   f64                    f64    f64
+//   f32, bf16, f16, mixed  f32    f32, bf16, f16, s8, u8
+//   s8, u8, mixed          s32    s32 (without epilogue), f32, bf16, f16, s8, u8
+//
+// Numerics. Floating point: s(i, j) is one chain of fused multiply-adds in order of k,
 //   s = beta * c(i, j) (0 if beta is 0; c itself if beta is 1);  s = fma(alpha * a(i, l), b(l, j), s)
-// in T, with alpha * a(i, l) rounded to T. So the result does not depend on tiles, cache blocks,
-// packing, threads, vector length or target (but for targets without FMA: has_fma()). NaN and
-// infinities propagate as IEEE 754 says. k = 0 or alpha = 0 gives beta * C; empty results do nothing.
+// in the type of the sums, with alpha * a(i, l) rounded to it; bf16 and f16 convert to f32 exactly. So the
+// result does not depend on tiles, cache blocks, packing, threads, vector length or target (but for
+// targets without FMA: has_fma()). NaN and infinities propagate as IEEE 754 says. Integers: exact for all
+// values; sums wrap modulo 2^32, which k <= 33025 can't reach. alpha must be 1, and beta 0, or 1 for c
+// of s32. Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
+// k = 0 or alpha = 0 gives epilogue(beta * C); empty results do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null
 // data, sizes that overflow, a C that overlaps itself or an input, an operand packed for another
 // target, scratch lent by the context that is too small.
 template <class A, class B, class C>
-void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {}) {
-  const auto c_view = impl::output_view(c);
-  using T = typename decltype(c_view)::Element;
-  static_assert(!std::is_const_v<T>, "tessera::gemm: c is written, its elements must not be const");
-  static_assert(std::is_same_v<std::remove_const_t<T>, float> ||
-                    std::is_same_v<std::remove_const_t<T>, double>,
-                "tessera::gemm: the element type of c must be float or double");
-  static_assert(impl::is_operand<A, T, PackedA<T>>,
-                "tessera::gemm: a must be a View<T, 2> or PackedA<T> of c's element type");
-  static_assert(impl::is_operand<B, T, PackedB<T>>,
-                "tessera::gemm: b must be a View<T, 2> or PackedB<T> of c's element type");
-  impl::GemmProblem<T> problem{};
-  problem.alpha = static_cast<T>(options.alpha);
-  problem.beta = static_cast<T>(options.beta);
-  impl::set_operand(problem.a, problem.packed_a, a);
-  impl::set_operand(problem.b, problem.packed_b, b);
-  impl::set_result(problem, c_view);
-  problem.k = impl::extents_of(a)[1];
-  impl::checked_gemm(problem, impl::extents_of(a), impl::extents_of(b), options.context);
+void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {},
+          const Epilogue& epilogue = {}) {
+  impl::checked_gemm(impl::gemm_problem(a, b, c, options.alpha, options.beta, epilogue),
+                     options.context);
+}
+
+// One product of gemm_grouped(): views, or packed operands.
+template <class A, class B, class C>
+struct GemmGroup {
+  A a;
+  const B* b;  // shared by several groups more often than not
+  C c;
+  Epilogue epilogue{};
+};
+
+// Many products of any sizes, each with its own operands: the experts of a mixture, or a batch given by
+// pointers. The same as gemm(g.a, *g.b, g.c, options, g.epilogue) for each g, but threads are shared by all,
+// and everything is checked before anything is written. Results must not overlap each other.
+template <class A, class B, class C>
+void gemm_grouped(std::span<const GemmGroup<A, B, C>> groups, const GemmOptions& options = {}) {
+  std::vector<impl::GemmProblem> problems;
+  problems.reserve(groups.size());
+  for (const auto& g : groups) {
+    if (g.b == nullptr) {
+      detail::fail("gemm_grouped", "groups", "an operand b in each", "a null pointer");
+    }
+    problems.push_back(impl::gemm_problem(g.a, *g.b, g.c, options.alpha, options.beta, g.epilogue));
+  }
+  impl::checked_gemms("gemm_grouped", problems, options.context);
+}
+
+// C[i] = epilogue(alpha * A[i] * B[i] + beta * C[i]) for each i of a batch.
+//
+// a: View<const TA, 3>                   [batch, m, k], any strides; 0 along the batch shares one matrix
+// b: View<const TB, 3> or PackedB<TB>    [batch, k, n], or one packed matrix [k, n] for all
+// c: View<TC, 3>                         [batch, m, n], strides that visit no element twice
+// The epilogue is the same for each.
+template <class A, class B, class C>
+void gemm_batched(const A& a, const B& b, const C& c, const GemmOptions& options = {},
+                  const Epilogue& epilogue = {}) {
+  const auto va = impl::input_view<3>(a);
+  const auto vc = impl::input_view<3>(c);
+  impl::check_batch("c", vc.extents[0], va.extents[0]);
+  impl::check_batched_result(vc.extents, vc.strides);
+  std::vector<impl::GemmProblem> problems;
+  problems.reserve(static_cast<std::size_t>(vc.extents[0]));
+  for (index_t i = 0; i < vc.extents[0]; ++i) {
+    if constexpr (impl::is_packed_b<B>) {
+      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i), b, impl::matrix_of(vc, i),
+                                            options.alpha, options.beta, epilogue));
+    } else {
+      const auto vb = impl::input_view<3>(b);
+      impl::check_batch("b", vb.extents[0], va.extents[0]);
+      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i), impl::matrix_of(vb, i),
+                                            impl::matrix_of(vc, i), options.alpha, options.beta,
+                                            epilogue));
+    }
+  }
+  impl::checked_gemms("gemm_batched", problems, options.context);
 }
 
 // Packs B[k, n] for many calls of gemm(a, packed, c) with any m. It remembers target, tile (the target's
-// default, or the context's) and K blocks, and is refused by a gemm on another target.
+// default, or the context's) and K blocks, and is refused by a gemm on another target. bf16 and f16 stay
+// 16 bits wide, s8 8 bits where the target multiplies bytes (elsewhere 16).
 template <class B>
 auto pack_b(const B& b, const PackOptions& options = {}) {
-  const auto view = impl::input_view(b);
-  using T = std::remove_const_t<typename decltype(view)::Element>;
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
-                "tessera::pack_b: the element type of b must be float or double");
-  return impl::checked_pack_b<T>(view, options.context);
+  using T = impl::ElementOf<B>;
+  static_assert(impl::MatrixLike<B>, "tessera::pack_b: b must be a View<T, 2> or mdspan-like");
+  static_assert(impl::are_gemm_types<T, T, T>,
+                "tessera::pack_b: the element type of b must be f64, f32, bf16, f16, s8 or u8");
+  return PackedB<T>(impl::checked_pack_b(impl::operand(b), options.context));
 }
 
-// Packs A[m, k] likewise, for gemm(packed, b, c) with any n.
+// Packs A[m, k] likewise, for gemm(packed, b, c) with any n. bf16 and f16 are widened to f32; s8 and u8 are
+// packed for a b of s8.
 template <class A>
 auto pack_a(const A& a, const PackOptions& options = {}) {
-  const auto view = impl::input_view(a);
-  using T = std::remove_const_t<typename decltype(view)::Element>;
-  static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>,
-                "tessera::pack_a: the element type of a must be float or double");
-  return impl::checked_pack_a<T>(view, options.context);
+  using T = impl::ElementOf<A>;
+  static_assert(impl::MatrixLike<A>, "tessera::pack_a: a must be a View<T, 2> or mdspan-like");
+  static_assert(impl::are_gemm_types<T, T, T>,
+                "tessera::pack_a: the element type of a must be f64, f32, bf16, f16, s8 or u8");
+  return PackedA<T>(impl::checked_pack_a(impl::operand(a), options.context));
 }
 
 // What gemm would choose for row-major operands of this size: for reports and tuning.
-template <class T>
+template <class TA, class TB = TA,
+          class TC = std::conditional_t<impl::is_int8<TA>, std::int32_t, TA>>
 GemmPlan plan_gemm(index_t m, index_t n, index_t k, const Context* context = nullptr) {
-  return impl::checked_plan<T>(m, n, k, context);
+  static_assert(impl::are_gemm_types<TA, TB, TC>, "tessera::plan_gemm: see gemm");
+  return impl::checked_plan(DTypeTraits<TA>::kDType, DTypeTraits<TB>::kDType,
+                            DTypeTraits<TC>::kDType, m, n, k, context);
 }
 
-// How many register tiles a target has: GemmTuning::tile counts from 0 to one less.
+// How many register tiles a target has for a b of T: GemmTuning::tile counts from 0 to one less.
 template <class T>
 int gemm_tile_count(const Context* context = nullptr) {
-  return impl::checked_tile_count<T>(context);
+  return impl::checked_tile_count(DTypeTraits<T>::kDType, context);
 }
 
 }  // namespace tessera::inline TESSERA_ABI

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// What gemm and pack accept at run time: extents, pointers, sizes, overlap and packed layouts, checked in
-// constant time and before anything is written.
+// What gemm and pack accept at run time: extents, pointers, sizes, overlap, packed layouts and epilogues,
+// checked in constant time and before anything is written.
 #ifndef TESSERA_OPS_GEMM_CHECKS_H_
 #define TESSERA_OPS_GEMM_CHECKS_H_
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <numeric>
 #include <string>
-#include <type_traits>
 
 #include "tessera/core/check.h"
 #include "tessera/core/view.h"
@@ -16,13 +18,21 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
+// A matrix as its memory.
+struct MemoryView {
+  const void* data;
+  DType dtype;
+  Extents extents, strides;
+};
+
 // The addresses [begin, end) that a view touches; fails where they don't fit the address space.
 struct AddressRange {
   std::uintptr_t begin = 0, end = 0;
+
+  bool meets(const AddressRange& other) const { return begin < other.end && other.begin < end; }
 };
 
-template <class T>
-AddressRange address_range(const char* function, const char* argument, const View<T, 2>& v) {
+inline AddressRange address_range(const char* function, const char* argument, const MemoryView& v) {
   const auto overflow = [&]() {
     fail(function, argument, "sizes within the address space",
          "extents " + to_string(v.extents) + ", strides " + to_string(v.strides));
@@ -35,15 +45,16 @@ AddressRange address_range(const char* function, const char* argument, const Vie
       overflow();
     }
   }
-  constexpr auto kSize = static_cast<index_t>(sizeof(T));
+  const index_t size = size_of(v.dtype);
   index_t low_bytes = 0, high_bytes = 0, elements = 0;
   const auto address = reinterpret_cast<std::uintptr_t>(v.data);
   AddressRange range;
-  if (__builtin_mul_overflow(low, kSize, &low_bytes) ||
+  // Sums and packed copies may be wider than the elements: eight bytes at most.
+  if (__builtin_mul_overflow(low, size, &low_bytes) ||
       __builtin_add_overflow(high, 1, &high_bytes) ||
-      __builtin_mul_overflow(high_bytes, kSize, &high_bytes) ||
+      __builtin_mul_overflow(high_bytes, size, &high_bytes) ||
       __builtin_mul_overflow(v.extents[0], v.extents[1], &elements) ||
-      __builtin_mul_overflow(elements, kSize, &elements) ||
+      __builtin_mul_overflow(elements, index_t{8}, &elements) ||
       __builtin_add_overflow(address, low_bytes, &range.begin) ||
       __builtin_add_overflow(address, high_bytes, &range.end)) {
     overflow();
@@ -52,8 +63,7 @@ AddressRange address_range(const char* function, const char* argument, const Vie
 }
 
 // Extents, null, overflow. Returns the addresses touched: none for an empty view.
-template <class T>
-AddressRange check_input(const char* function, const char* argument, const View<T, 2>& v) {
+inline AddressRange check_memory(const char* function, const char* argument, const MemoryView& v) {
   if (v.extents[0] < 0 || v.extents[1] < 0) {
     fail(function, argument, "extents of at least 0", to_string(v.extents));
   }
@@ -65,8 +75,7 @@ AddressRange check_input(const char* function, const char* argument, const View<
 }
 
 // Two index pairs of a rank-2 view meet iff di * s0 + dj * s1 = 0 has a solution within the extents.
-template <class T>
-bool overlaps_itself(const View<T, 2>& v) {
+inline bool overlaps_itself(const MemoryView& v) {
   const bool rows = v.extents[0] > 1, cols = v.extents[1] > 1;  // else the stride is never used
   if (!rows || !cols) return (rows && v.strides[0] == 0) || (cols && v.strides[1] == 0);
   const index_t s0 = std::abs(v.strides[0]), s1 = std::abs(v.strides[1]);
@@ -77,98 +86,185 @@ bool overlaps_itself(const View<T, 2>& v) {
 
 // Conservative where ranges intersect, but exact for blocks of one row-major or column-major matrix:
 // columns of different blocks never meet.
-template <class T>
-bool overlap(const View<const T, 2>& x, const AddressRange& x_range, const View<T, 2>& y,
-             const AddressRange& y_range) {
-  if (x_range.end <= y_range.begin || y_range.end <= x_range.begin) return false;
+inline bool overlap(const MemoryView& x, const AddressRange& x_range, const MemoryView& y,
+                    const AddressRange& y_range) {
+  if (!x_range.meets(y_range)) return false;
+  if (x.dtype != y.dtype) return true;
   for (int inner = 0; inner < 2; ++inner) {
     const int outer = 1 - inner;
-    const index_t pitch = y.strides[outer];
+    const index_t pitch = y.strides[outer], size = size_of(x.dtype);
     if (x.strides[outer] != pitch || x.strides[inner] != 1 || y.strides[inner] != 1) continue;
     if (x.extents[inner] > pitch || y.extents[inner] > pitch) continue;
     const auto distance = static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(x.data)) -
                           static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(y.data));
-    if (distance % static_cast<std::intptr_t>(sizeof(T)) != 0) continue;
-    index_t column = distance / static_cast<std::intptr_t>(sizeof(T)) % pitch;
+    if (distance % size != 0) continue;
+    index_t column = distance / size % pitch;
     if (column < 0) column += pitch;
     if (column >= y.extents[inner] && column + x.extents[inner] <= pitch) return false;
   }
   return true;
 }
 
-inline std::string matrix(index_t rows, index_t cols) {
-  return std::to_string(rows) + " x " + std::to_string(cols);
+inline MemoryView memory_of(const GemmOperand& x) {
+  return {x.data, x.dtype, x.extents, x.strides};
+}
+inline MemoryView memory_of_result(const GemmProblem& p) {
+  return {p.c, p.c_dtype, {p.m, p.n}, {p.c_row_stride, p.c_col_stride}};
 }
 
-template <class T, class PackedType>
-void check_packed(const char* argument, const PackedType& packed, const KernelTable& kernels) {
-  const PackedLayout& layout = packed.layout();
-  if (packed.data() == nullptr && layout.rows != 0 && layout.cols != 0) {
-    fail("gemm", argument, "a packed operand", "one that was moved from");
+inline AddressRange check_operand(const char* function, const char* argument, const GemmOperand& x,
+                                  const KernelTable& kernels) {
+  if (x.packed == nullptr) return check_memory(function, argument, memory_of(x));
+  const PackedLayout& layout = x.packed->layout();
+  if (x.packed->data() == nullptr && layout.rows != 0 && layout.cols != 0) {
+    fail(function, argument, "a packed operand", "one that was moved from");
   }
   if (layout.target != kernels.target) {
-    fail("gemm", argument, "an operand packed for " + std::string(name(kernels.target)),
+    fail(function, argument, "an operand packed for " + std::string(name(kernels.target)),
          "one packed for " + std::string(name(layout.target)));
   }
+  return {};
 }
 
-template <class T>
-void check_tuning(const char* function, const KernelTable& kernels, const Context* context) {
-  if (context && context->gemm.tile >= kernels.gemm<T>().tile_count) {
+inline void check_tuning(const char* function, const GemmKernels& kernels, Target target,
+                         const Context* context) {
+  if (context && context->gemm.tile >= kernels.tile_count) {
     fail(function, "context.gemm.tile",
-         "less than " + std::to_string(kernels.gemm<T>().tile_count) + " (the tiles of " +
-             std::string(name(kernels.target)) + ")",
+         "less than " + std::to_string(kernels.tile_count) + " (the tiles of " +
+             std::string(name(target)) + ")",
          std::to_string(context->gemm.tile));
   }
 }
 
-template <class T>
-void check_gemm(const GemmProblem<T>& p, const Extents& a, const Extents& b,
-                const KernelTable& kernels, const Context* context) {
-  const View<T, 2> c(p.c, {p.m, p.n}, {p.c_row_stride, p.c_col_stride});
-  const View<const T, 2> a_view(p.a.data, a, {p.a.row_stride, p.a.col_stride});
-  const View<const T, 2> b_view(p.b.data, b, {p.b.row_stride, p.b.col_stride});
-  AddressRange a_range, b_range;
-  if (p.packed_a) {
-    check_packed<T>("a", *p.packed_a, kernels);
-  } else {
-    a_range = check_input("gemm", "a", a_view);
+inline DType type_of_sums(DType a) {
+  return a == DType::kF64                     ? DType::kF64
+         : a == DType::kS8 || a == DType::kU8 ? DType::kS32
+                                              : DType::kF32;
+}
+
+inline std::string dtype_name(DType type) {
+  return visit(type, [](auto traits) { return std::string(decltype(traits)::kName); });
+}
+
+inline void check_epilogue(const char* function, const GemmProblem& p, const MemoryView& c,
+                           const AddressRange& c_range) {
+  const DType sums = type_of_sums(p.a.dtype);
+  const DType steps = sums == DType::kS32 ? DType::kF32 : sums;
+  if (p.epilogue.size() != 0 && p.c_dtype == DType::kS32) {
+    fail(function, "epilogue", "none for c of s32, whose sums are the result",
+         std::to_string(p.epilogue.size()) + " steps");
   }
-  if (p.packed_b) {
-    check_packed<T>("b", *p.packed_b, kernels);
-  } else {
-    b_range = check_input("gemm", "b", b_view);
+  for (int i = 0; i < p.epilogue.size(); ++i) {
+    const EpilogueStep& s = p.epilogue.steps()[i];
+    const std::string argument = "epilogue, step " + std::to_string(i);
+    if (steps == DType::kF64 && is_transcendental(s.op)) {
+      fail(function, argument.c_str(),
+           "steps that exist in f64 (not gelu, silu, sigmoid, tanh, hard_swish)",
+           "one that does not");
+    }
+    if (s.op == EpilogueOp::kFunction && s.dtype != steps) {
+      fail(function, argument.c_str(), "a function of " + dtype_name(steps), dtype_name(s.dtype));
+    }
+    if (!has_data(s.op)) continue;
+    const bool per_row = s.op == EpilogueOp::kAddRow || s.op == EpilogueOp::kScaleRow;
+    const bool matrix = s.op == EpilogueOp::kResidual;
+    const Extents expected =
+        matrix ? Extents{p.m, p.n} : Extents{per_row ? p.m : p.n, s.extents[1]};
+    if (s.extents != expected) {
+      fail(function, argument.c_str(),
+           matrix ? "extents " + to_string(expected) : std::to_string(expected[0]) + " elements",
+           matrix ? to_string(s.extents) : std::to_string(s.extents[0]));
+    }
+    const bool narrow =
+        matrix && steps == DType::kF32 && (s.dtype == DType::kBF16 || s.dtype == DType::kF16);
+    if (s.dtype != steps && !narrow) {
+      fail(function, argument.c_str(), "elements of " + dtype_name(steps), dtype_name(s.dtype));
+    }
+    const MemoryView x{s.data, s.dtype, matrix ? s.extents : Extents{s.extents[0], 1},
+                       matrix ? s.strides : Extents{s.strides[0], 1}};
+    const AddressRange range = check_memory(function, argument.c_str(), x);
+    const bool is_c = matrix && s.data == p.c && s.dtype == p.c_dtype && s.strides == c.strides;
+    if (!is_c && overlap(x, range, c, c_range)) {
+      fail(function, argument.c_str(), "memory that does not overlap c", "an overlapping view");
+    }
   }
-  const AddressRange c_range = check_input("gemm", "c", c);
+}
+
+inline void check_gemm(const char* function, const GemmProblem& p, const KernelTable& kernels,
+                       const Context* context) {
+  const AddressRange a_range = check_operand(function, "a", p.a, kernels);
+  const AddressRange b_range = check_operand(function, "b", p.b, kernels);
+  const MemoryView c = memory_of_result(p);
+  const AddressRange c_range = check_memory(function, "c", c);
+  const Extents &a = p.a.extents, &b = p.b.extents;
   if (b[0] != a[1]) {
-    fail("gemm", "b", std::to_string(a[1]) + " rows (the columns of a)", std::to_string(b[0]));
+    fail(function, "b", std::to_string(a[1]) + " rows (the columns of a)", std::to_string(b[0]));
   }
   if (p.m != a[0]) {
-    fail("gemm", "c", std::to_string(a[0]) + " rows (the rows of a)", std::to_string(p.m));
+    fail(function, "c", std::to_string(a[0]) + " rows (the rows of a)", std::to_string(p.m));
   }
   if (p.n != b[1]) {
-    fail("gemm", "c", std::to_string(b[1]) + " columns (the columns of b)", std::to_string(p.n));
+    fail(function, "c", std::to_string(b[1]) + " columns (the columns of b)", std::to_string(p.n));
   }
-  if (p.packed_a && p.packed_b &&
-      (p.packed_a->layout().tile != p.packed_b->layout().tile ||
-       p.packed_a->layout().kc != p.packed_b->layout().kc)) {
+  if (p.a.packed && p.b.packed &&
+      (p.a.packed->layout().tile != p.b.packed->layout().tile ||
+       p.a.packed->layout().kc != p.b.packed->layout().kc)) {
     const auto text = [](const PackedLayout& l) {
       return "tile " + std::to_string(l.tile) + ", K blocks of " + std::to_string(l.kc);
     };
-    fail("gemm", "b", "the packing of a: " + text(p.packed_a->layout()),
-         text(p.packed_b->layout()));
+    fail(function, "b", "the packing of a: " + text(p.a.packed->layout()),
+         text(p.b.packed->layout()));
   }
-  check_tuning<T>("gemm", kernels, context);
+  if (p.a.packed && p.b.dtype == DType::kU8) {
+    fail(function, "a", "a view where b is of u8", "a packed operand, which serves b of s8");
+  }
+  if (type_of_sums(p.a.dtype) == DType::kS32) {
+    if (p.alpha != 1) {
+      fail(function, "options.alpha", "1 for sums of integers", std::to_string(p.alpha));
+    }
+    if (p.beta != 0 && (p.beta != 1 || p.c_dtype != DType::kS32)) {
+      fail(function, "options.beta", "0 for sums of integers, or 1 where c is s32",
+           std::to_string(p.beta));
+    }
+  }
+  check_tuning(function, kernels.gemm(p.b.dtype), kernels.target, context);
   if (p.m == 0 || p.n == 0) return;
   if (overlaps_itself(c)) {
-    fail("gemm", "c", "strides that visit each element once",
+    fail(function, "c", "strides that visit each element once",
          "extents " + to_string(c.extents) + ", strides " + to_string(c.strides));
   }
-  if (!p.packed_a && overlap(a_view, a_range, c, c_range)) {
-    fail("gemm", "c", "memory that does not overlap a", "an overlapping view");
+  if (!p.a.packed && overlap(memory_of(p.a), a_range, c, c_range)) {
+    fail(function, "c", "memory that does not overlap a", "an overlapping view");
   }
-  if (!p.packed_b && overlap(b_view, b_range, c, c_range)) {
-    fail("gemm", "c", "memory that does not overlap b", "an overlapping view");
+  if (!p.b.packed && overlap(memory_of(p.b), b_range, c, c_range)) {
+    fail(function, "c", "memory that does not overlap b", "an overlapping view");
+  }
+  check_epilogue(function, p, c, c_range);
+}
+
+TESSERA_LIBRARY_FUNCTION void check_batch(const char* argument, index_t batch, index_t expected) {
+  if (batch != expected) {
+    fail("gemm_batched", argument, std::to_string(expected) + " matrices (the batch of a)",
+         std::to_string(batch));
+  }
+}
+
+// No element twice: each axis, from the one of the smallest stride on, steps over all that the ones before
+// it reach. Sufficient, and true for every layout of three axes in practice.
+TESSERA_LIBRARY_FUNCTION void check_batched_result(const std::array<index_t, 3>& extents,
+                                                   const std::array<index_t, 3>& strides) {
+  std::array<int, 3> order = {0, 1, 2};
+  const auto stride = [&](int axis) { return std::abs(strides[axis]); };
+  std::sort(order.begin(), order.end(), [&](int x, int y) { return stride(x) < stride(y); });
+  index_t reach = 0;
+  for (const int axis : order) {
+    if (extents[axis] <= 1) continue;
+    index_t more = 0;
+    if (stride(axis) <= reach || __builtin_mul_overflow(extents[axis] - 1, stride(axis), &more) ||
+        __builtin_add_overflow(reach, more, &reach)) {
+      fail("gemm_batched", "c", "strides that visit each element once",
+           "extents " + to_string(extents) + ", strides " + to_string(strides));
+    }
   }
 }
 

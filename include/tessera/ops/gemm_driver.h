@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The five loops around the GEMM kernels: plan, packing, blocks, threads. Compiled once, for every
-// target; the kernels are function pointers of the target's table.
+// target and type; the kernels are function pointers of the target's table.
 //
 // After Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", ACM TOMS 34(3),
 // 2008. Nothing that is decided here changes a bit of the result.
@@ -8,6 +8,10 @@
 #define TESSERA_OPS_GEMM_DRIVER_H_
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+#include <utility>
 
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm_checks.h"
@@ -15,25 +19,33 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-// How one problem will be computed.
-template <class T>
+// How one problem will be computed. Extents and blocks count elements of the matrices.
 struct GemmSchedule {
-  const GemmTile<T>* tile;
+  const GemmKernels* kernels;
+  const GemmTile* tile;
   int tile_index;
-  void (*pack)(const PackPanel<T>&);
   index_t mr, nr, pad;  // rows per panel of A, columns per panel of B, their padding
   index_t mc, kc, nc;   // cache blocks
   bool pack_a, pack_b;  // into scratch, in this call
   bool b_in_place;      // otherwise packed, by this call or before
-  bool stage_c;         // C has no unit stride: its blocks are gathered and scattered
+  bool to_result;       // C is more than the sums: it is reached through GemmResult
 
   index_t padded(index_t width) const { return width / nr * nr + round_up(width % nr, pad); }
+  index_t groups(index_t k) const { return (k + kernels->group - 1) / kernels->group; }
+  // Elements of the packed blocks of K that lie before k, for each row of A or padded column of B.
+  index_t a_rows_before(index_t k) const { return k / std::max<index_t>(kc, 1) * groups(kc); }
+  index_t b_rows_before(index_t k) const {
+    return k / std::max<index_t>(kc, 1) * kernels->panel_rows(kc);
+  }
 };
+
+inline const std::byte* offset(const void* p, index_t bytes) {
+  return static_cast<const std::byte*>(p) + bytes;
+}
 
 // Vector work of a tile over an m x n result, in register operations: what it multiplies, plus half
 // a slot for each load of B and A, for edges are where tiles differ.
-template <class T>
-double tile_cost(const GemmTile<T>& tile, index_t m, index_t n) {
+inline double tile_cost(const GemmTile& tile, index_t m, index_t n) {
   const index_t lanes = tile.lanes(), nr = lanes * tile.shape.vectors;
   const auto vectors = static_cast<double>((n + lanes - 1) / lanes * tile.shape.lmul);
   const auto row_panels = static_cast<double>(RowPanels(m, tile.shape.rows).count());
@@ -42,8 +54,7 @@ double tile_cost(const GemmTile<T>& tile, index_t m, index_t n) {
   return rows * vectors + 0.5 * (row_panels * vectors + rows * col_panels);
 }
 
-template <class T>
-int choose_tile(const GemmKernels<T>& kernels, index_t m, index_t n) {
+inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n) {
   int best = 0;
   for (int i = 1; i < kernels.tile_count; ++i) {
     // The first is the measured favourite; another must promise a clear gain.
@@ -58,54 +69,55 @@ inline index_t even_blocks(index_t total, index_t block, index_t multiple) {
   return std::max(round_up((total + count - 1) / count, multiple), multiple);
 }
 
-template <class T>
-GemmSchedule<T> schedule_for_tile(const KernelTable& kernels, const Context* context, int index,
-                                  index_t k) {
-  const GemmKernels<T>& all = kernels.gemm<T>();
+inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context* context, int index,
+                                      index_t k) {
   const GemmTuning tuning = context ? context->gemm : GemmTuning{};
   const CacheSizes& caches = context && context->caches ? *context->caches : machine_caches();
-  GemmSchedule<T> s{};
+  GemmSchedule s{};
+  s.kernels = &kernels;
   s.tile_index = index;
-  s.tile = &all.tiles[index];
-  s.pack = all.pack;
+  s.tile = &kernels.tiles[index];
   s.mr = s.tile->shape.rows;
   s.pad = s.tile->lanes();
   s.nr = s.pad * s.tile->shape.vectors;
-  const GemmBlocks blocks = gemm_blocks(caches, sizeof(T), s.tile->shape, s.nr);
+  const GemmBlocks blocks =
+      gemm_blocks(caches, static_cast<std::size_t>(kernels.element_bytes), s.tile->shape, s.nr);
   const auto block = [](index_t wanted, index_t chosen) {
     constexpr index_t kLargest = index_t{1} << 40;  // no blocks at all, and no overflow
     return wanted > 0 ? std::min(wanted, kLargest) : chosen;
   };
   s.mc = block(tuning.mc, blocks.mc);
-  s.kc = even_blocks(k, block(tuning.kc, blocks.kc), 1);
+  s.kc = even_blocks(k, block(tuning.kc, blocks.kc * kernels.group), kernels.group);
   s.nc = round_up(block(tuning.nc, blocks.nc), s.nr);
   return s;
 }
 
-template <class T>
-GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
-                         const GemmProblem<T>& p) {
-  const GemmKernels<T>& all = kernels.gemm<T>();
+inline GemmSchedule schedule(const KernelTable& table, const Context* context,
+                             const GemmProblem& p) {
+  const GemmKernels& kernels = table.gemm(p.b.dtype);
   const GemmTuning tuning = context ? context->gemm : GemmTuning{};
   int index = tuning.tile;
-  if (p.packed_a) index = p.packed_a->layout().tile;
-  if (p.packed_b) index = p.packed_b->layout().tile;
-  if (index < 0) index = choose_tile(all, p.m, p.n);
+  if (p.a.packed) index = p.a.packed->layout().tile;
+  if (p.b.packed) index = p.b.packed->layout().tile;
+  if (index < 0) index = choose_tile(kernels, p.m, p.n);
 
-  GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, index, p.k);
-  if (p.packed_a) s.kc = p.packed_a->layout().kc;
-  if (p.packed_b) {
-    s.kc = p.packed_b->layout().kc;
-    s.nr = p.packed_b->layout().panel;
-    s.pad = p.packed_b->layout().pad;
+  GemmSchedule s = schedule_for_tile(kernels, context, index, p.k);
+  if (p.a.packed) s.kc = p.a.packed->layout().kc;
+  if (p.b.packed) {
+    s.kc = p.b.packed->layout().kc;
+    s.nr = p.b.packed->layout().panel;
+    s.pad = p.b.packed->layout().pad;
     s.nc = round_up(s.nc, s.nr);
   }
-  s.stage_c = p.c_col_stride != 1;
+  const DType sums = type_of_sums(p.a.dtype);
+  s.to_result = p.c_col_stride != 1 || p.c_dtype != sums || p.epilogue.size() != 0;
 
   // In place where the kernels can read it and the copy would not pay: B is copied once and read
   // again for each row panel, A once and read again for each column panel.
-  const bool a_readable = !p.packed_a && p.a.col_stride == 1 && p.alpha == T{1};
-  const bool b_readable = !p.packed_b && p.b.col_stride == 1;
+  const bool floats = sums != DType::kS32 && p.k > 0;
+  const bool a_readable =
+      floats && !p.a.packed && p.a.dtype == sums && p.a.strides[1] == 1 && p.alpha == 1;
+  const bool b_readable = floats && !p.b.packed && p.b.dtype == sums && p.b.strides[1] == 1;
   // Sapphire Rapids, f32: in place is 4 to 10 % ahead up to 384^3 where no columns are left over, else up
   // to 256^3, and 12 % behind at 512^3, where B outgrows a third of L2.
   const bool even = p.n % s.pad == 0;
@@ -118,35 +130,61 @@ GemmSchedule<T> schedule(const KernelTable& kernels, const Context* context,
   const bool a_in_place =
       a_readable && tuning.packing != GemmTuning::Packing::kAlways &&
       (s.b_in_place || p.n <= 2 * s.nr || tuning.packing == GemmTuning::Packing::kNever);
-  s.pack_a = !p.packed_a && !a_in_place;
-  if (p.packed_a && p.alpha != T{1}) s.pack_a = true;  // a scaled copy
-  s.pack_b = !p.packed_b && !s.b_in_place;
+  s.pack_a = !p.a.packed && !a_in_place;
+  if (p.a.packed && p.alpha != 1) s.pack_a = true;  // a scaled copy
+  s.pack_b = !p.b.packed && !s.b_in_place;
   return s;
 }
 
-// Rows [k0, k1) of B[k, n] into `packed`, panels that hold all k rows.
-template <class T>
-void pack_b_rows(const GemmSchedule<T>& s, Strided<T> b, index_t k, index_t n, index_t k0,
-                 index_t k1, T* packed) {
+// True for operands whose packed panels keep a width of 16 bits, and are widened when they are used.
+inline bool is_narrow(DType type) { return type == DType::kBF16 || type == DType::kF16; }
+
+// Rows [k0, k1) of B[k, n], one block of K, into `packed`, panels that hold the whole block; `narrow`: in 16 bits.
+inline void pack_b_panels(const GemmSchedule& s, const GemmOperand& b, bool narrow, index_t k,
+                          index_t n, index_t k0, index_t k1, std::byte* packed) {
+  if (k0 >= k1) return;
+  const GemmKernels& kernels = *s.kernels;
+  const auto pack = narrow ? kernels.pack_narrow : kernels.pack_b;
+  const index_t element = narrow ? size_of(b.dtype) : kernels.element_bytes;
   for (index_t j = 0; j < n; j += s.nr) {
     const index_t width = std::min(s.nr, n - j), padded = round_up(width, s.pad);
-    s.pack({b.data + k0 * b.row_stride + j * b.col_stride, b.col_stride, b.row_stride, width,
-            k1 - k0, T{1}, packed + j * k + k0 * padded, padded});
+    const index_t at = j * kernels.panel_rows(k) + k0 / kernels.group * padded;
+    pack({offset(b.data, (k0 * b.strides[0] + j * b.strides[1]) * size_of(b.dtype)), b.dtype,
+          b.strides[1], b.strides[0], width, k1 - k0, 1, packed + at * element, padded});
   }
 }
 
-// How many rows of B to pack at a time. Rows that are contiguous are read along, a few side by side, for
-// the prefetchers and the TLB; columns that are contiguous are transposed in longer pieces.
-template <class T>
-index_t pack_b_step(Strided<T> b) {
-  return b.col_stride == 1 ? 8 : 64;
+// How many steps of k to pack at a time. Rows of B that are contiguous are read along, a few side by side,
+// for the prefetchers and the TLB; columns that are contiguous are transposed in longer pieces; column sums
+// want all of them.
+inline index_t pack_b_step(const GemmSchedule& s, const GemmOperand& b, index_t kc) {
+  if (s.kernels->column_sums) return std::max<index_t>(kc, 1);
+  return b.strides[1] == 1 ? 8 : 64;
 }
 
-template <class T>
+// Can C hold sums, between blocks of K? Not where the epilogue wants to read what was there.
+inline bool sums_fit_in_c(const GemmProblem& p) {
+  if (p.c_col_stride != 1 || size_of(p.c_dtype) != size_of(type_of_sums(p.a.dtype))) return false;
+  for (int i = 0; i < p.epilogue.size(); ++i) {
+    if (p.epilogue.steps()[i].data == p.c) return false;
+  }
+  return true;
+}
+
 class GemmRun {
  public:
-  GemmRun(const GemmProblem<T>& p, const GemmSchedule<T>& s, const Executor& executor)
-      : p_(p), s_(s), executor_(executor), serial_(executor.concurrency() == 1) {
+  GemmRun(const GemmProblem& p, const GemmSchedule& s, const Executor& executor)
+      : p_(p),
+        s_(s),
+        kernels_(*s.kernels),
+        executor_(executor),
+        serial_(executor.concurrency() == 1),
+        result_{static_cast<std::byte*>(p.c) - p.first_col * p.c_col_stride * size_of(p.c_dtype),
+                p.c_dtype,
+                p.c_row_stride,
+                p.c_col_stride,
+                p.epilogue.steps(),
+                p.epilogue.size()} {
     nc_ = std::min(s.nc, round_up(p.n, s.nr));
     // Serially, the block of A is packed right before use and stays in L2. In parallel, all rows at
     // once (up to a bound), so that the threads wait for each other rarely.
@@ -154,32 +192,44 @@ class GemmRun {
     const index_t rows = serial_ ? s.mc : std::max(kParallelRows, s.mc);
     panels_per_pass_ = std::max<index_t>(rows / s.mr, 1);
     const index_t pass_rows = std::min(p.m, panels_per_pass_ * s.mr);
-    a_elements_ = s.pack_a ? pass_rows * std::min(s.kc, p.k) : 0;
-    b_elements_ = s.pack_b ? s.padded(std::min(nc_, p.n)) * std::min(s.kc, p.k) : 0;
-    c_elements_ = s.stage_c ? pass_rows * std::min(nc_, p.n) : 0;
+    const index_t kc = std::min(s.kc, p.k);
+    // Sums wait for the next block of K in C itself where they fit, else in scratch, for all rows.
+    if (s.to_result && s.kc < p.k && !sums_fit_in_c(p)) {
+      constexpr index_t kMostSums = 16 << 20;  // bytes
+      nc_ = std::min(nc_, round_down(kMostSums / (p.m * kernels_.sum_bytes), s.nr));
+      sums_bytes_ = aligned(p.m * std::min(nc_, p.n) * kernels_.sum_bytes);
+    }
+    const index_t n = std::min(nc_, p.n);
+    a_bytes_ = s.pack_a ? aligned(pass_rows * s.groups(kc) * kernels_.element_bytes) : 0;
+    b_bytes_ =
+        s.pack_b ? aligned(s.padded(n) * kernels_.panel_rows(kc) * kernels_.element_bytes) : 0;
+    if (p.b.packed && is_narrow(p.b.dtype)) {
+      wide_bytes_ = aligned(s.nr * kc * kernels_.element_bytes);
+    }
   }
 
   std::size_t scratch_bytes() const {
-    return aligned(a_elements_) + aligned(b_elements_) + aligned(c_elements_);
+    return static_cast<std::size_t>(a_bytes_ + b_bytes_ + sums_bytes_ + wide_bytes_ * max_tasks());
   }
 
   void operator()(std::byte* scratch) const {
-    T* a_space = reinterpret_cast<T*>(scratch);
-    T* b_space = reinterpret_cast<T*>(scratch + aligned(a_elements_));
-    T* c_space = reinterpret_cast<T*>(scratch + aligned(a_elements_) + aligned(b_elements_));
+    const Spaces spaces{scratch, scratch + a_bytes_, scratch + a_bytes_ + b_bytes_,
+                        scratch + a_bytes_ + b_bytes_ + sums_bytes_};
     const RowPanels panels(p_.m, s_.mr);
     for (index_t j = 0; j < p_.n; j += nc_) {
       const index_t n = std::min(nc_, p_.n - j);
-      for (index_t k = 0; k < p_.k; k += s_.kc) {
+      index_t k = 0;
+      do {  // once also for k = 0
         const index_t kc = std::min(s_.kc, p_.k - k);
-        if (s_.pack_b) pack_b(k, kc, j, n, b_space);
+        if (s_.pack_b) pack_b(k, kc, j, n, spaces.b);
         for (index_t panel = 0; panel < panels.count(); panel += panels_per_pass_) {
           const index_t last = std::min(panel + panels_per_pass_, panels.count());
           const Range rows{panels.start(panel), panels.start(last)};
-          if (s_.pack_a) pack_a(panels, panel, last, k, kc, a_space);
-          compute(panels, panel, last, rows, {k, k + kc}, {j, j + n}, a_space, b_space, c_space);
+          if (s_.pack_a) pack_a(panels, panel, last, k, kc, spaces.a);
+          compute(panels, panel, last, {rows, {k, k + kc}, {j, j + n}}, spaces);
         }
-      }
+        k += s_.kc;
+      } while (k < p_.k);
     }
   }
 
@@ -188,164 +238,219 @@ class GemmRun {
     index_t begin, end;
     index_t size() const { return end - begin; }
   };
+  // What one pass over the packed blocks works on.
+  struct Pass {
+    Range rows, k, cols;
+  };
+  struct Spaces {
+    std::byte *a, *b, *sums, *wide;
+  };
 
-  static std::size_t aligned(index_t elements) {
-    const std::size_t bytes = static_cast<std::size_t>(elements) * sizeof(T);
-    return (bytes + kScratchAlignment - 1) / kScratchAlignment * kScratchAlignment;
+  static index_t aligned(index_t bytes) {
+    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
   }
 
-  // Where packed_a_ holds row `i` of the K block that starts at k.
-  const T* packed_a_at(index_t i, index_t k, index_t kc) const {
-    return p_.packed_a->data() + k * p_.m + i * kc;
+  // Where packed_a holds row `i` of the K block that starts at k.
+  const std::byte* packed_a_at(index_t i, index_t k, index_t kc) const {
+    return p_.a.packed->data() +
+           (s_.a_rows_before(k) * p_.m + i * s_.groups(kc)) * kernels_.element_bytes;
   }
 
-  void pack_b(index_t k, index_t kc, index_t j, index_t n, T* to) const {
-    const Strided<T> from{p_.b.data + k * p_.b.row_stride + j * p_.b.col_stride, p_.b.row_stride,
-                          p_.b.col_stride};
-    const index_t step = pack_b_step(p_.b);
+  void pack_b(index_t k, index_t kc, index_t j, index_t n, std::byte* to) const {
+    GemmOperand from = p_.b;
+    if (kc > 0) {
+      from.data =
+          offset(from.data, (k * from.strides[0] + j * from.strides[1]) * size_of(from.dtype));
+    }
+    if (kernels_.column_sums) {  // by columns, as their sums are over k
+      executor_.parallel_for((n + s_.nr - 1) / s_.nr, [&](index_t task) {
+        const index_t j0 = task * s_.nr;
+        GemmOperand panel = from;
+        panel.data = offset(from.data, j0 * from.strides[1] * size_of(from.dtype));
+        pack_b_panels(s_, panel, false, kc, std::min(s_.nr, n - j0), 0, kc,
+                      to + j0 * kernels_.panel_rows(kc) * kernels_.element_bytes);
+      });
+      return;
+    }
+    const index_t step = pack_b_step(s_, p_.b, kc);
     executor_.parallel_for((kc + step - 1) / step, [&](index_t task) {
-      pack_b_rows(s_, from, kc, n, task * step, std::min((task + 1) * step, kc), to);
+      pack_b_panels(s_, from, false, kc, n, task * step, std::min((task + 1) * step, kc), to);
     });
   }
 
   void pack_a(const RowPanels& panels, index_t first, index_t last, index_t k, index_t kc,
-              T* to) const {
+              std::byte* to) const {
+    if (kc == 0) return;
     const index_t origin = panels.start(first);
     executor_.parallel_for(last - first, [&](index_t task) {
       const index_t i = panels.start(first + task), rows = panels.rows(first + task);
-      T* const panel = to + (i - origin) * kc;
-      if (p_.packed_a) {  // already [kc][rows], but not scaled
-        s_.pack({packed_a_at(i, k, kc), 1, rows, rows, kc, p_.alpha, panel, rows});
+      std::byte* const panel = to + (i - origin) * s_.groups(kc) * kernels_.element_bytes;
+      if (p_.a.packed) {  // already [kc][rows], but not scaled
+        const DType sums = type_of_sums(p_.a.dtype);
+        kernels_.pack_a({packed_a_at(i, k, kc), sums, 1, rows, rows, kc, p_.alpha, panel, rows});
       } else {
-        const T* from = p_.a.data + i * p_.a.row_stride + k * p_.a.col_stride;
-        s_.pack({from, p_.a.row_stride, p_.a.col_stride, rows, kc, p_.alpha, panel, rows});
+        const index_t at = i * p_.a.strides[0] + k * p_.a.strides[1];
+        kernels_.pack_a({offset(p_.a.data, at * size_of(p_.a.dtype)), p_.a.dtype, p_.a.strides[0],
+                         p_.a.strides[1], rows, kc, p_.alpha, panel, rows});
       }
     });
   }
 
-  void compute(const RowPanels& panels, index_t first, index_t last, Range rows, Range k,
-               Range cols, const T* a_space, const T* b_space, T* c_space) const {
-    // Serially one task; in parallel a grid of about four per thread, at least a panel each.
-    index_t panels_per_task = last - first, cols_per_task = round_up(cols.size(), s_.nr);
+  // In parallel a grid of about four tasks per thread.
+  index_t wanted_tasks() const { return 4 * executor_.concurrency(); }
+  index_t max_tasks() const { return serial_ ? 1 : 4 * wanted_tasks(); }
+
+  void compute(const RowPanels& panels, index_t first, index_t last, const Pass& pass,
+               const Spaces& spaces) const {
+    index_t panels_per_task = last - first, cols_per_task = round_up(pass.cols.size(), s_.nr);
     if (!serial_) {
-      const index_t wanted = 4 * executor_.concurrency();
+      const index_t wanted = wanted_tasks();
       panels_per_task = std::clamp<index_t>((last - first + wanted - 1) / wanted, 1,
                                             std::max<index_t>(s_.mc / s_.mr, 1));
       const index_t row_tasks = (last - first + panels_per_task - 1) / panels_per_task;
       const index_t col_tasks = std::max<index_t>((wanted + row_tasks - 1) / row_tasks, 1);
-      cols_per_task = even_blocks(cols.size(), (cols.size() + col_tasks - 1) / col_tasks, s_.nr);
+      cols_per_task =
+          even_blocks(pass.cols.size(), (pass.cols.size() + col_tasks - 1) / col_tasks, s_.nr);
     }
     const index_t row_tasks = (last - first + panels_per_task - 1) / panels_per_task;
-    const index_t col_tasks = (cols.size() + cols_per_task - 1) / cols_per_task;
-    executor_.parallel_for(row_tasks * col_tasks, [&](index_t task) {
-      const index_t p0 = first + task % row_tasks * panels_per_task;
-      const index_t p1 = std::min(p0 + panels_per_task, last);
-      const index_t j0 = cols.begin + task / row_tasks * cols_per_task;
-      const Range i{panels.start(p0), panels.start(p1)};
-      const Range j{j0, std::min(j0 + cols_per_task, cols.end)};
-      run_block(i, j, k, rows, cols, a_space, b_space, c_space);
+    const index_t col_tasks = (pass.cols.size() + cols_per_task - 1) / cols_per_task;
+    // Panels that are widened need a place per task.
+    const index_t places =
+        wide_bytes_ > 0 ? std::min(max_tasks(), row_tasks * col_tasks) : row_tasks * col_tasks;
+    const index_t per_place = (row_tasks * col_tasks + places - 1) / std::max<index_t>(places, 1);
+    executor_.parallel_for(places, [&](index_t place) {
+      const index_t end = std::min((place + 1) * per_place, row_tasks * col_tasks);
+      for (index_t task = place * per_place; task < end; ++task) {
+        const index_t p0 = first + task % row_tasks * panels_per_task;
+        const index_t p1 = std::min(p0 + panels_per_task, last);
+        const index_t j0 = pass.cols.begin + task / row_tasks * cols_per_task;
+        const Range i{panels.start(p0), panels.start(p1)};
+        const Range j{j0, std::min(j0 + cols_per_task, pass.cols.end)};
+        run_block(i, j, pass, spaces, spaces.wide + place * wide_bytes_);
+      }
     });
   }
 
-  void run_block(Range i, Range j, Range k, Range rows, Range cols, const T* a_space,
-                 const T* b_space, T* c_space) const {
-    GemmBlock<T> block{};
+  void run_block(Range i, Range j, const Pass& pass, const Spaces& spaces, std::byte* wide) const {
+    const index_t k = pass.k.size(), groups = s_.groups(k), element = kernels_.element_bytes;
+    const index_t panel_rows = kernels_.panel_rows(k);
+    GemmBlock block{};
     block.m = i.size();
     block.n = j.size();
-    block.k = k.size();
+    block.k = groups;
     if (s_.pack_a) {
-      block.a = a_space + (i.begin - rows.begin) * k.size();
-    } else if (p_.packed_a) {
-      block.a = packed_a_at(i.begin, k.begin, k.size());
+      block.a = spaces.a + (i.begin - pass.rows.begin) * groups * element;
+    } else if (p_.a.packed) {
+      block.a = packed_a_at(i.begin, pass.k.begin, k);
     } else {
-      block.a = p_.a.data + i.begin * p_.a.row_stride + k.begin;
-      block.a_stride = p_.a.row_stride;
+      block.a = offset(p_.a.data, (i.begin * p_.a.strides[0] + pass.k.begin) * element);
+      block.a_stride = p_.a.strides[0];
       block.a_in_place = true;
     }
     block.b_panel = s_.nr;
     block.b_pad = s_.pad;
+    block.b_dtype = type_of_sums(p_.a.dtype);
     if (s_.pack_b) {
-      block.b = b_space + (j.begin - cols.begin) * k.size();
-    } else if (p_.packed_b) {
-      block.b = p_.packed_b->data() + k.begin * s_.padded(p_.n) + j.begin * k.size();
+      block.b = spaces.b + (j.begin - pass.cols.begin) * panel_rows * element;
+    } else if (p_.b.packed) {
+      const index_t stored = wide_bytes_ > 0 ? size_of(p_.b.dtype) : element;
+      block.b = p_.b.packed->data() +
+                (s_.b_rows_before(pass.k.begin) * s_.padded(p_.n) + j.begin * panel_rows) * stored;
+      if (wide_bytes_ > 0) block.b_dtype = p_.b.dtype;
+      block.b_wide = wide;
     } else {
-      block.b = p_.b.data + k.begin * p_.b.row_stride + j.begin;
-      block.b_stride = p_.b.row_stride;
+      block.b = offset(p_.b.data, (pass.k.begin * p_.b.strides[0] + j.begin) * element);
+      block.b_stride = p_.b.strides[0];
       block.b_in_place = true;
     }
-    block.c = p_.c + i.begin * p_.c_row_stride + j.begin * p_.c_col_stride;
-    block.c_stride = p_.c_row_stride;
-    block.beta = k.begin == 0 ? p_.beta : T{1};
-    if (!s_.stage_c) {
-      s_.tile->run(block);
-      return;
+    if (kernels_.column_sums && k > 0 && (p_.a.dtype == DType::kU8) != kernels_.a_unsigned) {
+      block.sum_factor = kernels_.a_unsigned ? -128 : 128;
     }
-    // A C without unit stride: gather, compute, scatter.
-    T* const c = block.c;
-    block.c_stride = cols.size();
-    block.c = c_space + (i.begin - rows.begin) * block.c_stride + (j.begin - cols.begin);
-    const auto each = [&](auto f) {
-      for (index_t r = 0; r < block.m; ++r) {
-        for (index_t s = 0; s < block.n; ++s) {
-          f(c[r * p_.c_row_stride + s * p_.c_col_stride], block.c[r * block.c_stride + s]);
-        }
-      }
-    };
-    if (block.beta != T{0}) each([](T& user, T& staged) { staged = user; });
+    block.first = pass.k.begin == 0;
+    block.last = pass.k.end == p_.k;
+    block.beta = block.first ? p_.beta : 1;
+    block.row = i.begin;
+    block.col = p_.first_col + j.begin;
+    if (s_.to_result) block.result = &result_;
+    if (sums_bytes_ > 0) {
+      block.c_stride = pass.cols.size();
+      const index_t at = i.begin * block.c_stride + (j.begin - pass.cols.begin);
+      block.c = spaces.sums + at * kernels_.sum_bytes;
+    } else {  // not used where one block of K goes to a result
+      const index_t at = i.begin * p_.c_row_stride + j.begin * p_.c_col_stride;
+      block.c = static_cast<std::byte*>(p_.c) + at * size_of(p_.c_dtype);
+      block.c_stride = p_.c_row_stride;
+    }
     s_.tile->run(block);
-    each([](T& user, T& staged) { user = staged; });
   }
 
-  const GemmProblem<T>& p_;
-  const GemmSchedule<T>& s_;
+  const GemmProblem& p_;
+  const GemmSchedule& s_;
+  const GemmKernels& kernels_;
   const Executor& executor_;
   bool serial_;
-  index_t nc_, panels_per_pass_, a_elements_, b_elements_, c_elements_;
+  GemmResult result_;
+  index_t nc_, panels_per_pass_;
+  index_t a_bytes_, b_bytes_, sums_bytes_ = 0, wide_bytes_ = 0;
 };
-
-// C = beta * C, where there is nothing to add.
-template <class T>
-void scale_c(const GemmProblem<T>& p) {
-  if (p.beta == T{1}) return;
-  for (index_t i = 0; i < p.m; ++i) {
-    for (index_t j = 0; j < p.n; ++j) {
-      T& c = p.c[i * p.c_row_stride + j * p.c_col_stride];
-      c = p.beta == T{0} ? T{0} : p.beta * c;
-    }
-  }
-}
 
 // Swaps the roles of rows and columns where C^T = B^T A^T suits the kernels, which want unit stride
 // along the columns of C.
-template <class T>
-void orient(GemmProblem<T>& p) {
-  if (p.packed_a || p.packed_b) return;
-  if (p.alpha != T{1}) return;  // alpha * a is rounded, alpha * b would be other bits
+inline void orient(GemmProblem& p) {
+  if (p.a.packed || p.b.packed || type_of_sums(p.a.dtype) == DType::kS32) return;
+  if (p.alpha != 1) return;            // alpha * a is rounded, alpha * b would be other bits
+  if (p.epilogue.size() != 0) return;  // its steps know rows from columns
   const bool columns_contiguous = p.c_row_stride == 1 || p.m == 1;
   const bool rows_contiguous = p.c_col_stride == 1 || p.n == 1;
   const bool swap = columns_contiguous && (!rows_contiguous || (p.n == 1 && p.m > 1));
   if (swap) {
     std::swap(p.m, p.n);
     std::swap(p.a, p.b);
-    std::swap(p.a.row_stride, p.a.col_stride);
-    std::swap(p.b.row_stride, p.b.col_stride);
+    for (GemmOperand* x : {&p.a, &p.b}) {
+      std::swap(x->extents[0], x->extents[1]);
+      std::swap(x->strides[0], x->strides[1]);
+    }
     std::swap(p.c_row_stride, p.c_col_stride);
   }
 }
 
-template <class T>
-void normalise(GemmProblem<T>& p) {
+inline void normalise(GemmProblem& p) {
+  if (p.alpha == 0) p.k = 0;
   orient(p);
   // The stride along an axis of length one is never used: call it contiguous.
-  if (p.n == 1) p.c_col_stride = p.b.col_stride = 1;
-  if (p.k == 1) p.a.col_stride = 1;
+  if (p.n == 1) p.c_col_stride = p.b.strides[1] = 1;
+  if (p.k == 1) p.a.strides[1] = 1;
+  // Packed operands are cut into the blocks of the K they were packed for: not read for alpha = 0.
+  if (p.k == 0) p.a.packed = p.b.packed = nullptr, p.alpha = 1;
 }
 
-// The part of a schedule that a packed operand fixes for all its calls.
-template <class T>
-PackedLayout layout_of(const GemmSchedule<T>& s, Target target, index_t rows, index_t cols) {
-  return {
-      .rows = rows, .cols = cols, .kc = s.kc, .pad = s.pad, .target = target, .tile = s.tile_index};
+inline void run_gemm(GemmProblem p, const KernelTable& table, const Context* context,
+                     const Executor& executor, Scratch& scratch) {
+  if (p.m == 0 || p.n == 0) return;
+  normalise(p);
+  const GemmSchedule s = schedule(table, context, p);
+
+  // B in place is read in full vectors; the columns left over are a problem of their own, packed.
+  const index_t left_over = s.b_in_place ? p.n % s.pad : 0;
+  if (left_over == 0) {
+    const GemmRun run(p, s, executor);
+    run(scratch.reserve(run.scratch_bytes(), "gemm"));
+    return;
+  }
+  GemmProblem edge = p;
+  GemmSchedule edge_schedule = s;
+  edge.n = left_over;
+  edge.first_col = p.n - left_over;
+  p.n -= left_over;
+  edge.b.data = offset(edge.b.data, p.n * size_of(p.b.dtype));
+  edge.c = static_cast<std::byte*>(edge.c) + p.n * p.c_col_stride * size_of(p.c_dtype);
+  edge_schedule.b_in_place = false;
+  edge_schedule.pack_b = true;
+  const GemmRun run(p, s, executor), edge_run(edge, edge_schedule, executor);
+  std::byte* const memory =
+      scratch.reserve(std::max(run.scratch_bytes(), edge_run.scratch_bytes()), "gemm");
+  if (p.n > 0) run(memory);
+  edge_run(memory);
 }
 
 // Both operands are packed for the target's default tile, whatever their sizes, so that any packed A meets
@@ -354,125 +459,142 @@ inline int packing_tile(const Context* context) {
   return context && context->gemm.tile >= 0 ? context->gemm.tile : 0;
 }
 
-template <class T>
-PackedB<T> pack_operand_b(const View<const T, 2>& b, const KernelTable& kernels,
-                          const Context* context) {
-  const index_t k = b.extents[0], n = b.extents[1];
-  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, packing_tile(context), k);
-  PackedLayout layout = layout_of(s, kernels.target, k, n);
-  layout.panel = s.nr;
-  index_t elements = 0, bytes = 0;  // with the padding they may overflow where the view did not
-  if (__builtin_mul_overflow(k, s.padded(n), &elements) ||
-      __builtin_mul_overflow(elements, static_cast<index_t>(sizeof(T)), &bytes)) {
-    fail("pack_b", "b", "a size within the address space, padding included", to_string(b.extents));
+// The part of a schedule that a packed operand fixes for all its calls.
+inline PackedLayout layout_of(const GemmSchedule& s, Target target, const GemmOperand& x,
+                              index_t panel) {
+  return {.rows = x.extents[0],
+          .cols = x.extents[1],
+          .kc = s.kc,
+          .panel = panel,
+          .pad = s.pad,
+          .dtype = x.dtype,
+          .target = target,
+          .tile = s.tile_index};
+}
+
+// bytes = a * b * c, checked: with padding they may overflow where the view did not.
+inline index_t packed_bytes(const char* function, const char* argument, index_t a, index_t b,
+                            index_t c, const GemmOperand& x) {
+  index_t bytes = 0;
+  if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, c, &bytes)) {
+    fail(function, argument, "a size within the address space, padding included",
+         to_string(x.extents));
   }
-  PackedB<T> packed(layout, elements);
+  return bytes;
+}
+
+inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& table,
+                                   const Context* context) {
+  const GemmKernels& kernels = table.gemm(b.dtype);
+  const index_t k = b.extents[0], n = b.extents[1];
+  const GemmSchedule s = schedule_for_tile(kernels, context, packing_tile(context), k);
+  const bool narrow = is_narrow(b.dtype);
+  const index_t element = narrow ? size_of(b.dtype) : kernels.element_bytes;
+  const index_t last = k % s.kc;
+  const index_t rows = s.b_rows_before(k) + (last > 0 ? kernels.panel_rows(last) : 0);
+  PackedPanels packed(layout_of(s, table.target, b, s.nr),
+                      packed_bytes("pack_b", "b", rows, s.padded(n), element, b));
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
-    const Strided<T> from{b.data + k0 * b.strides[0], b.strides[0], b.strides[1]};
-    const index_t kc = std::min(s.kc, k - k0), step = pack_b_step(from);
+    GemmOperand from = b;
+    from.data = offset(b.data, k0 * b.strides[0] * size_of(b.dtype));
+    const index_t kc = std::min(s.kc, k - k0), step = pack_b_step(s, from, kc);
+    std::byte* const to = packed.data() + s.b_rows_before(k0) * s.padded(n) * element;
     for (index_t l = 0; l < kc; l += step) {
-      pack_b_rows(s, from, kc, n, l, std::min(l + step, kc), packed.data() + k0 * s.padded(n));
+      pack_b_panels(s, from, narrow, kc, n, l, std::min(l + step, kc), to);
     }
   }
   return packed;
 }
 
-template <class T>
-PackedA<T> pack_operand_a(const View<const T, 2>& a, const KernelTable& kernels,
-                          const Context* context) {
-  const index_t m = a.extents[0], k = a.extents[1];
-  const GemmSchedule<T> s = schedule_for_tile<T>(kernels, context, packing_tile(context), k);
-  PackedLayout layout = layout_of(s, kernels.target, m, k);
-  layout.panel = s.mr;
-  PackedA<T> packed(layout, m * k);
+inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& table,
+                                   const Context* context) {
+  // Integers: for a b of s8.
+  const GemmKernels& kernels =
+      table.gemm(type_of_sums(a.dtype) == DType::kS32 ? DType::kS8 : a.dtype);
+  const index_t m = a.extents[0], k = a.extents[1], element = kernels.element_bytes;
+  const GemmSchedule s = schedule_for_tile(kernels, context, packing_tile(context), k);
+  const index_t groups = s.a_rows_before(k) + s.groups(k % s.kc);
+  PackedPanels packed(layout_of(s, table.target, a, s.mr),
+                      packed_bytes("pack_a", "a", m, groups, element, a));
   const RowPanels panels(m, s.mr);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
     const index_t kc = std::min(s.kc, k - k0);
     for (index_t panel = 0, i = 0; panel < panels.count(); i += panels.rows(panel), ++panel) {
       const index_t rows = panels.rows(panel);
-      s.pack({a.data + i * a.strides[0] + k0 * a.strides[1], a.strides[0], a.strides[1], rows, kc,
-              T{1}, packed.data() + k0 * m + i * kc, rows});
+      const index_t at = s.a_rows_before(k0) * m + i * s.groups(kc);
+      kernels.pack_a({offset(a.data, (i * a.strides[0] + k0 * a.strides[1]) * size_of(a.dtype)),
+                      a.dtype, a.strides[0], a.strides[1], rows, kc, 1,
+                      packed.data() + at * element, rows});
     }
   }
   return packed;
 }
 
-template <class T>
-void run_gemm(GemmProblem<T> p, const KernelTable& kernels, Context* context) {
-  if (p.m == 0 || p.n == 0) return;
-  if (p.k == 0 || p.alpha == T{0}) return scale_c(p);
-  normalise(p);
-  const GemmSchedule<T> s = schedule(kernels, context, p);
-  const Executor executor = context ? context->executor : Executor{};
-  Scratch& scratch = context ? context->scratch : thread_scratch();
-
-  // B in place is read in full vectors; the columns left over are a problem of their own, packed.
-  GemmProblem<T> edge = p;
-  GemmSchedule<T> edge_schedule = s;
-  edge.n = s.b_in_place ? p.n % s.pad : 0;
-  p.n -= edge.n;
-  edge.b.data += p.n;
-  edge.c += p.n * p.c_col_stride;
-  edge_schedule.b_in_place = false;
-  edge_schedule.pack_b = true;
-
-  const GemmRun<T> run(p, s, executor), edge_run(edge, edge_schedule, executor);
-  std::byte* const memory =
-      scratch.reserve(std::max(run.scratch_bytes(), edge_run.scratch_bytes()), "gemm");
-  run(memory);
-  edge_run(memory);
+inline const KernelTable& kernels_for(const char* function, const Context* context) {
+  return kernels_for(function, context ? context->target : std::nullopt);
 }
 
 // ---- What gemm.h calls
 
-template <class T>
-void checked_gemm(const GemmProblem<T>& problem, const Extents& a, const Extents& b,
-                  Context* context) {
-  const KernelTable& kernels = kernels_for("gemm", context ? context->target : std::nullopt);
-  check_gemm(problem, a, b, kernels, context);
-  run_gemm(problem, kernels, context);
+TESSERA_LIBRARY_FUNCTION void checked_gemm(const GemmProblem& problem, Context* context) {
+  const KernelTable& table = kernels_for("gemm", context);
+  check_gemm("gemm", problem, table, context);
+  run_gemm(problem, table, context, context ? context->executor : Executor{},
+           context ? context->scratch : thread_scratch());
 }
 
-template <class T>
-PackedB<T> checked_pack_b(const View<const T, 2>& b, Context* context) {
-  const KernelTable& kernels = kernels_for("pack_b", context ? context->target : std::nullopt);
-  check_input("pack_b", "b", b);
-  check_tuning<T>("pack_b", kernels, context);
-  return pack_operand_b<T>(b, kernels, context);
+TESSERA_LIBRARY_FUNCTION void checked_gemms(const char* function,
+                                            std::span<const GemmProblem> problems,
+                                            Context* context) {
+  const KernelTable& table = kernels_for(function, context);
+  for (const GemmProblem& p : problems) check_gemm(function, p, table, context);
+  const Executor executor = context ? context->executor : Executor{};
+  const auto count = static_cast<index_t>(problems.size());
+  // Threads share the problems where there are enough of them, else each problem in turn. A thread works
+  // in its own scratch, which memory lent by the user can't be.
+  if (executor.concurrency() > 1 && count >= 2 * executor.concurrency() &&
+      !context->scratch.is_lent()) {
+    executor.parallel_for(count, [&](index_t i) {
+      run_gemm(problems[static_cast<std::size_t>(i)], table, context, Executor{}, thread_scratch());
+    });
+    return;
+  }
+  for (const GemmProblem& p : problems) {
+    run_gemm(p, table, context, executor, context ? context->scratch : thread_scratch());
+  }
 }
 
-template <class T>
-PackedA<T> checked_pack_a(const View<const T, 2>& a, Context* context) {
-  const KernelTable& kernels = kernels_for("pack_a", context ? context->target : std::nullopt);
-  check_input("pack_a", "a", a);
-  check_tuning<T>("pack_a", kernels, context);
-  return pack_operand_a<T>(a, kernels, context);
+TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_b(const GemmOperand& b, Context* context) {
+  const KernelTable& table = kernels_for("pack_b", context);
+  check_memory("pack_b", "b", memory_of(b));
+  check_tuning("pack_b", table.gemm(b.dtype), table.target, context);
+  return pack_operand_b(b, table, context);
 }
 
-template <class T>
-GemmPlan checked_plan(index_t m, index_t n, index_t k, const Context* context) {
-  const KernelTable& kernels = kernels_for("plan_gemm", context ? context->target : std::nullopt);
-  check_tuning<T>("plan_gemm", kernels, context);
-  GemmProblem<T> p{};
+TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_a(const GemmOperand& a, Context* context) {
+  const KernelTable& table = kernels_for("pack_a", context);
+  check_memory("pack_a", "a", memory_of(a));
+  check_tuning("pack_a", table.gemm(a.dtype), table.target, context);
+  return pack_operand_a(a, table, context);
+}
+
+TESSERA_LIBRARY_FUNCTION GemmPlan checked_plan(DType a, DType b, DType c, index_t m, index_t n,
+                                               index_t k, const Context* context) {
+  const KernelTable& table = kernels_for("plan_gemm", context);
+  check_tuning("plan_gemm", table.gemm(b), table.target, context);
+  GemmProblem p;
   p.m = m, p.n = n, p.k = k;
-  p.a = {nullptr, k, 1}, p.b = {nullptr, n, 1};
+  p.a = {nullptr, a, {m, k}, {k, 1}, nullptr};
+  p.b = {nullptr, b, {k, n}, {n, 1}, nullptr};
+  p.c_dtype = c;
   p.c_row_stride = n, p.c_col_stride = 1;
-  p.alpha = 1;
-  const auto s = schedule(kernels, context, p);
-  return {kernels.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
+  const GemmSchedule s = schedule(table, context, p);
+  return {table.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
 }
 
-template <class T>
-int checked_tile_count(const Context* context) {
-  return kernels_for("gemm_tile_count", context ? context->target : std::nullopt)
-      .template gemm<T>()
-      .tile_count;
+TESSERA_LIBRARY_FUNCTION int checked_tile_count(DType b, const Context* context) {
+  return kernels_for("gemm_tile_count", context).gemm(b).tile_count;
 }
-
-#if TESSERA_COMPILED_SOURCE
-TESSERA_GEMM_ENTRIES(, float)
-TESSERA_GEMM_ENTRIES(, double)
-#endif
 
 }  // namespace tessera::inline TESSERA_ABI::impl
 

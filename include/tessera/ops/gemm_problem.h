@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// How gemm.h hands its arguments to the driver: operands of any kind as plain data, and the functions that
-// tessera::compiled has in its library.
+// How gemm.h hands its arguments to the driver: operands of any type and kind as plain data, and the
+// functions that tessera::compiled has in its library.
 #ifndef TESSERA_OPS_GEMM_PROBLEM_H_
 #define TESSERA_OPS_GEMM_PROBLEM_H_
 
+#include <array>
+#include <span>
 #include <type_traits>
 
 #include "tessera/config.h"
 #include "tessera/core/context.h"
+#include "tessera/core/dtype.h"
 #include "tessera/core/view.h"
+#include "tessera/ops/epilogue.h"
 #include "tessera/ops/packed.h"
+#include "tessera/tune/generic.h"
 
 namespace tessera::inline TESSERA_ABI {
 
-// What gemm would choose for row-major operands of this size: for reports and tuning.
+// How one problem will be computed.
 struct GemmPlan {
   Target target;
   TileShape tile;
@@ -26,118 +31,152 @@ namespace impl {
 
 using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
 
-// Element (i, j) of an operand is data[i * row_stride + j * col_stride].
-template <class T>
-struct Strided {
-  const T* data;
-  index_t row_stride, col_stride;
+using Extents = std::array<index_t, 2>;
+
+// An input, as a view of elements or packed.
+struct GemmOperand {
+  const void* data = nullptr;
+  DType dtype{};
+  Extents extents{}, strides{};
+  const PackedPanels* packed = nullptr;
 };
 
-// C[m, n] = alpha * A[m, k] * B[k, n] + beta * C after all checks; packed operands have no view.
-template <class T>
+// C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C). Made by gemm.h, changed by nobody but the driver.
 struct GemmProblem {
-  index_t m, n, k;
-  Strided<T> a, b;
-  const PackedA<T>* packed_a = nullptr;
-  const PackedB<T>* packed_b = nullptr;
-  T* c;
-  index_t c_row_stride, c_col_stride;
-  T alpha, beta;
+  GemmOperand a, b;
+  void* c = nullptr;
+  DType c_dtype{};
+  index_t m = 0, n = 0, k = 0;
+  index_t c_row_stride = 0, c_col_stride = 0;
+  double alpha = 1, beta = 0;
+  Epilogue epilogue;
+  index_t first_col = 0;  // of c in the result that the epilogue counts in
 };
+
+// Check everything, then do it. Defined in gemm_driver.h.
+void checked_gemm(const GemmProblem& problem, Context* context);
+void checked_gemms(const char* function, std::span<const GemmProblem> problems, Context* context);
+PackedPanels checked_pack_b(const GemmOperand& b, Context* context);
+PackedPanels checked_pack_a(const GemmOperand& a, Context* context);
+GemmPlan checked_plan(DType a, DType b, DType c, index_t m, index_t n, index_t k,
+                      const Context* context);
+int checked_tile_count(DType b, const Context* context);
 
 template <class V>
 inline constexpr bool is_view = false;
 template <class T, int Rank>
 inline constexpr bool is_view<View<T, Rank>> = true;
 
-// A View or anything mdspan-like, as a View of rank 2.
-template <class M>
-auto input_view(const M& m) {
-  if constexpr (is_view<M>) {
-    static_assert(M::kRank == 2, "tessera: a matrix has rank 2");
-    return m;
-  } else {
-    static_assert(MdspanLike<M>, "tessera: a matrix is a View<T, 2>, mdspan-like, or packed");
-    return input_view(View(m));
-  }
-}
-template <class M>
-auto output_view(const M& m) {
-  return input_view(m);
-}
+template <class V>
+inline constexpr bool is_packed_a = false;
+template <class T>
+inline constexpr bool is_packed_a<PackedA<T>> = true;
+template <class V>
+inline constexpr bool is_packed_b = false;
+template <class T>
+inline constexpr bool is_packed_b<PackedB<T>> = true;
 
 template <class M>
 concept MatrixLike = is_view<M> || MdspanLike<M>;
 
-template <class M, class T, class PackedType>
-constexpr bool operand_matches() {
-  if constexpr (std::is_same_v<M, PackedType>) {
-    return true;
-  } else if constexpr (MatrixLike<M>) {
-    return std::is_same_v<
-        std::remove_const_t<typename decltype(input_view(std::declval<const M&>()))::Element>, T>;
+// A View, or anything mdspan-like, as a View of rank `Rank`.
+template <int Rank = 2, class M>
+auto input_view(const M& m) {
+  if constexpr (is_view<M>) {
+    static_assert(M::kRank == Rank, "tessera: a matrix has rank 2, a batch of matrices rank 3");
+    return m;
   } else {
-    return false;
+    static_assert(MdspanLike<M>, "tessera: a matrix is a View<T, 2>, mdspan-like, or packed");
+    return input_view<Rank>(View(m));
   }
 }
-template <class M, class T, class PackedType>
-inline constexpr bool is_operand = operand_matches<M, T, PackedType>();
-
-template <class T, class PackedType, class M>
-void set_operand(Strided<T>& source, const PackedType*& packed, const M& m) {
-  if constexpr (std::is_same_v<M, PackedType>) {
-    packed = &m;
-  } else if constexpr (MatrixLike<M>) {
-    const auto v = input_view(m);
-    source = {v.data, v.strides[0], v.strides[1]};
-  }
-}
-
-template <class T>
-void set_result(GemmProblem<T>& p, const View<T, 2>& c) {
-  p.c = c.data;
-  p.m = c.extents[0];
-  p.n = c.extents[1];
-  p.c_row_stride = c.strides[0];
-  p.c_col_stride = c.strides[1];
-}
-
-using Extents = std::array<index_t, 2>;
 
 template <class M>
-Extents extents_of(const M& m) {
-  if constexpr (MatrixLike<M>) {
-    return input_view(m).extents;
+struct ElementOfMatrix {
+  using type = void;
+};
+template <MatrixLike M>
+struct ElementOfMatrix<M> {
+  using type = std::remove_const_t<typename decltype(View(std::declval<const M&>()))::Element>;
+};
+template <class T>
+struct ElementOfMatrix<PackedA<T>> {
+  using type = T;
+};
+template <class T>
+struct ElementOfMatrix<PackedB<T>> {
+  using type = T;
+};
+template <class M>
+using ElementOf = typename ElementOfMatrix<M>::type;
+
+template <class T>
+inline constexpr bool is_f32_like =
+    std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+template <class T>
+inline constexpr bool is_int8 = std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t>;
+
+// The combinations of element types: sums in f64, f32 and s32.
+template <class A, class B, class C>
+inline constexpr bool are_gemm_types =
+    (std::is_same_v<A, double> && std::is_same_v<B, double> && std::is_same_v<C, double>) ||
+    (is_f32_like<A> && is_f32_like<B> && (is_f32_like<C> || is_int8<C>)) ||
+    (is_int8<A> && is_int8<B> && (std::is_same_v<C, std::int32_t> || is_f32_like<C> || is_int8<C>));
+
+template <class M>
+GemmOperand operand(const M& m) {
+  if constexpr (is_packed_a<M> || is_packed_b<M>) {
+    return {nullptr, DTypeTraits<ElementOf<M>>::kDType, {m.rows(), m.cols()}, {}, &m};
   } else {
-    return {m.rows(), m.cols()};
+    const auto v = input_view(m);
+    return {v.data, DTypeTraits<ElementOf<M>>::kDType, v.extents, v.strides, nullptr};
   }
 }
 
-// Check everything, then do it. Defined in gemm_driver.h.
+// Matrix i of a batch.
 template <class T>
-void checked_gemm(const GemmProblem<T>& problem, const Extents& a, const Extents& b,
-                  Context* context);
-template <class T>
-PackedB<T> checked_pack_b(const View<const T, 2>& b, Context* context);
-template <class T>
-PackedA<T> checked_pack_a(const View<const T, 2>& a, Context* context);
-template <class T>
-GemmPlan checked_plan(index_t m, index_t n, index_t k, const Context* context);
-template <class T>
-int checked_tile_count(const Context* context);
+View<T, 2> matrix_of(const View<T, 3>& v, index_t i) {
+  return {v.data + i * v.strides[0], {v.extents[1], v.extents[2]}, {v.strides[1], v.strides[2]}};
+}
+void check_batch(const char* argument, index_t batch, index_t expected);
+void check_batched_result(const std::array<index_t, 3>& extents,
+                          const std::array<index_t, 3>& strides);
 
-#define TESSERA_GEMM_ENTRIES(EXTERN, T)                                                       \
-  EXTERN template void checked_gemm<T>(const GemmProblem<T>&, const Extents&, const Extents&, \
-                                       Context*);                                             \
-  EXTERN template PackedB<T> checked_pack_b<T>(const View<const T, 2>&, Context*);            \
-  EXTERN template PackedA<T> checked_pack_a<T>(const View<const T, 2>&, Context*);            \
-  EXTERN template GemmPlan checked_plan<T>(index_t, index_t, index_t, const Context*);        \
-  EXTERN template int checked_tile_count<T>(const Context*);
+template <class A, class B, class C>
+constexpr void check_gemm_types() {
+  static_assert(MatrixLike<A> || is_packed_a<A>,
+                "tessera::gemm: a must be a View<T, 2>, mdspan-like, or a PackedA<T>");
+  static_assert(MatrixLike<B> || is_packed_b<B>,
+                "tessera::gemm: b must be a View<T, 2>, mdspan-like, or a PackedB<T>");
+  static_assert(MatrixLike<C>, "tessera::gemm: c must be a View<T, 2> or mdspan-like");
+  static_assert(are_gemm_types<ElementOf<A>, ElementOf<B>, ElementOf<C>>,
+                "tessera::gemm: no kernel for these element types: a and b of f32, bf16 and f16 "
+                "give f32, bf16, "
+                "f16, s8 or u8; f64 gives f64; s8 and u8 give s32, f32, bf16, f16, s8 or u8");
+}
 
-#if TESSERA_COMPILED
-TESSERA_GEMM_ENTRIES(extern, float)
-TESSERA_GEMM_ENTRIES(extern, double)
-#endif
+template <class A, class B, class C>
+GemmProblem gemm_problem(const A& a, const B& b, const C& c, double alpha, double beta,
+                         const Epilogue& epilogue) {
+  check_gemm_types<A, B, C>();
+  const auto view = input_view(c);
+  static_assert(!std::is_const_v<typename decltype(view)::Element>,
+                "tessera::gemm: c is written, its elements must not be const");
+  GemmProblem p;
+  p.a = operand(a);
+  p.b = operand(b);
+  p.c = view.data;
+  p.c_dtype = DTypeTraits<ElementOf<C>>::kDType;
+  p.m = view.extents[0];
+  p.n = view.extents[1];
+  p.k = p.a.extents[1];
+  p.c_row_stride = view.strides[0];
+  p.c_col_stride = view.strides[1];
+  p.alpha = alpha;
+  p.beta = beta;
+  p.epilogue = epilogue;
+  return p;
+}
 
 }  // namespace impl
 }  // namespace tessera::inline TESSERA_ABI

@@ -4,9 +4,10 @@
 #ifndef TESSERA_OPS_PACKED_H_
 #define TESSERA_OPS_PACKED_H_
 
-#include "tessera/core/context.h"
+#include "tessera/core/dtype.h"
 #include "tessera/core/isa.h"
-#include "tessera/tune/generic.h"
+#include "tessera/core/scratch.h"
+#include "tessera/core/view.h"
 
 namespace tessera {
 
@@ -17,20 +18,20 @@ struct PackedLayout {
   index_t kc = 0;              // K is cut into blocks of kc, each with panels of its own
   index_t panel = 0;           // columns per panel of B (NR); rows per panel of A (MR)
   index_t pad = 1;             // the last panel of B is padded to a multiple of this
+  DType dtype{};               // of the matrix
   Target target{};
   int tile = 0;  // index into the target's register tiles
 };
 
 namespace detail {
 
-// Packed panels of either operand; PackedA and PackedB differ in type so that they can't be swapped.
-template <class T>
-class Packed {
+// Packed panels of either operand and any type.
+class PackedPanels {
  public:
-  Packed() = default;
-  Packed(const PackedLayout& layout, index_t elements)
+  PackedPanels() = default;
+  PackedPanels(const PackedLayout& layout, index_t bytes)
       : layout_(layout),
-        bytes_(static_cast<std::size_t>(elements) * sizeof(T)),
+        bytes_(static_cast<std::size_t>(bytes)),
         memory_(allocate_aligned(bytes_)) {}
 
   // Of the matrix: m x k for A, k x n for B.
@@ -40,8 +41,8 @@ class Packed {
   const PackedLayout& layout() const { return layout_; }
 
   std::size_t bytes() const { return bytes_; }
-  const T* data() const { return reinterpret_cast<const T*>(memory_.get()); }
-  T* data() { return reinterpret_cast<T*>(memory_.get()); }
+  const std::byte* data() const { return memory_.get(); }
+  std::byte* data() { return memory_.get(); }
 
  private:
   PackedLayout layout_;
@@ -51,14 +52,19 @@ class Packed {
 
 }  // namespace detail
 
+// A matrix of T as operand a, or b, of gemm. Differ in type so that they can't be swapped.
 template <class T>
-class PackedA : public detail::Packed<T> {
-  using detail::Packed<T>::Packed;
+class PackedA : public detail::PackedPanels {
+ public:
+  PackedA() = default;
+  explicit PackedA(detail::PackedPanels&& panels) : detail::PackedPanels(std::move(panels)) {}
 };
 
 template <class T>
-class PackedB : public detail::Packed<T> {
-  using detail::Packed<T>::Packed;
+class PackedB : public detail::PackedPanels {
+ public:
+  PackedB() = default;
+  explicit PackedB(detail::PackedPanels&& panels) : detail::PackedPanels(std::move(panels)) {}
 };
 
 }  // namespace tessera

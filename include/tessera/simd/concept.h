@@ -176,6 +176,14 @@ concept DotOps = requires(D d) {
   {
     dot4_i8(d, a_vec<Repartition<uint8_t, D>>(), a_vec<Repartition<int8_t, D>>(), a_vec<D>())
   } -> std::same_as<Vec<D>>;
+  // c[i] + a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] of s16. Products are exact, sums wrap.
+  {
+    dot2_i16(d, a_vec<Repartition<int16_t, D>>(), a_vec<Repartition<int16_t, D>>(), a_vec<D>())
+  } -> std::same_as<Vec<D>>;
+  // c + x * b, x and b of s16. The product is exact, the sum wraps. One instruction on RVV.
+  {
+    mul_add_scalar_wide(d, int16_t{}, a_vec<Rebind<int16_t, D>>(), a_vec<D>())
+  } -> std::same_as<Vec<D>>;
 };
 
 // s8, u8. Lookup in 16 entries, index 0..15 in each lane; other indices give any value.

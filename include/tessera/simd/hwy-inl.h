@@ -373,6 +373,25 @@ TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
   return hn::SumOfMulQuadAccumulate(HwyTag<D>(), a, b, c);
 }
 
+template <class D, class V>
+TESSERA_INLINE Vec<D> dot2_i16(D, V a, V b, Vec<D> c) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL  // one instruction, in order there
+  Vec<D> unused = hn::Zero(HwyTag<D>());
+  return hn::ReorderWidenMulAccumulate(HwyTag<D>(), a, b, c, unused);
+#else
+  return hn::Add(c, hn::WidenMulPairwiseAdd(HwyTag<D>(), a, b));
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vwmacc(c, a, b, lanes(d));
+#else
+  return hn::Add(c, hn::Mul(set(d, a), hn::PromoteTo(HwyTag<D>(), b)));
+#endif
+}
+
 template <class D>
 TESSERA_INLINE void interleave(D, Vec<D> a, Vec<D> b, Lane<D>* p) {
   static_assert(D::kLmul == 1, "tessera: interleave takes vectors of LMUL 1");

@@ -405,6 +405,22 @@ TESSERA_INLINE Vec<D> dot4_i8(D, LanesVec<A, N> a, LanesVec<int8_t, N> b, Vec<D>
 }
 
 template <class D, int N>
+TESSERA_INLINE Vec<D> dot2_i16(D, LanesVec<int16_t, N> a, LanesVec<int16_t, N> b, Vec<D> c) {
+  for (int i = 0; i < N; ++i) {
+    c.lane[i / 2] = lane_add(c.lane[i / 2], int32_t{a.lane[i]} * int32_t{b.lane[i]});
+  }
+  return c;
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
+  for (int i = 0; i < D::kLanes; ++i) {
+    c.lane[i] = lane_add(c.lane[i], int32_t{a} * int32_t{b.lane[i]});
+  }
+  return c;
+}
+
+template <class D, int N>
 TESSERA_INLINE Vec<D> dot2_bf16(D, LanesVec<bf16, N> a, LanesVec<bf16, N> b, Vec<D> c) {
   for (int i = 0; i < N; ++i) {
     const auto x = static_cast<float>(a.lane[i]);

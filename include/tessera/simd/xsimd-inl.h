@@ -439,6 +439,33 @@ TESSERA_INLINE Vec<D> dot4_i8(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, V
 }
 
 template <class D>
+TESSERA_INLINE Vec<D> dot2_i16(D d, Vec<Repartition<int16_t, D>> a, Vec<Repartition<int16_t, D>> b,
+                               Vec<D> c) {
+#if defined(__AVX512BW__)
+  return c + Vec<D>(_mm512_madd_epi16(a, b));
+#elif defined(__AVX2__)
+  return c + Vec<D>(_mm256_madd_epi16(a, b));
+#elif defined(__SSE4_1__)
+  return c + Vec<D>(_mm_madd_epi16(a, b));
+#else
+  const auto as = to_array(Repartition<int16_t, D>(), a);
+  const auto bs = to_array(Repartition<int16_t, D>(), b);
+  Array<D> sums;
+  for (size_t i = 0; i < lanes(d); ++i) {
+    // Unsigned: the sum of two products of the smallest s16 wraps.
+    sums[i] = static_cast<int32_t>(static_cast<uint32_t>(as[2 * i] * bs[2 * i]) +
+                                   static_cast<uint32_t>(as[2 * i + 1] * bs[2 * i + 1]));
+  }
+  return c + load(d, sums.data());
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
+  return c + set(d, a) * promote(d, Rebind<int16_t, D>(), b);
+}
+
+template <class D>
 TESSERA_INLINE void interleave(D d, Vec<D> a, Vec<D> b, Lane<D>* p) {
   store(d, xs::zip_lo(a, b), p);
   store(d, xs::zip_hi(a, b), p + lanes(d));

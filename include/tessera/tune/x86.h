@@ -3,6 +3,8 @@
 #ifndef TESSERA_TUNE_X86_H_
 #define TESSERA_TUNE_X86_H_
 
+#include <cstdint>
+
 #include "tessera/tune/generic.h"
 
 namespace tessera::detail {
@@ -28,6 +30,16 @@ template <class T>
 struct GemmTiles<Target::kAvx3, T> {
   static constexpr int kDepth = sizeof(T) == 4 ? 384 : 256;
   using List = TileList<TileShape{8, 3, 1, 1, false, kDepth}, TileShape{14, 2, 1, 1}>;
+};
+
+// Integers: one tile, as each instance is another second for whoever compiles all targets.
+template <>
+struct GemmTiles<Target::kAvx2, std::int32_t> {
+  using List = TileList<TileShape{4, 3, 1, 1}>;
+};
+template <>
+struct GemmTiles<Target::kAvx3, std::int32_t> {
+  using List = TileList<TileShape{8, 3, 1, 1}>;
 };
 
 // Only static builds for these compile float kernels of their own.

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// A tile of sums on its way to memory: the steps of the epilogue, the type and the strides of the
+// result. The tile is small and in L1: each step is a loop of its own over it.
+
+#if defined(TESSERA_KERNELS_EPILOGUE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_EPILOGUE_INL_H_
+#undef TESSERA_KERNELS_EPILOGUE_INL_H_
+#else
+#define TESSERA_KERNELS_EPILOGUE_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "tessera/kernels/convert-inl.h"
+#include "tessera/kernels/epilogue_steps.h"
+#include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/math-inl.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+using detail::EpilogueOp;
+using detail::EpilogueStep;
+using detail::GemmResult;
+
+// rows x cols sums in memory, `stride` apart; (row, col) is where they are in the result.
+template <class T>
+struct SumTile {
+  T* data;
+  index_t stride, rows, cols;
+  index_t row, col;
+};
+
+template <class T>
+using SumTag = Tag<T, kHasLmul ? 4 : 1>;
+
+// f(vector, i, j, n) for each vector of the tile, of which n lanes are elements.
+template <class T, class F>
+TESSERA_INLINE void for_each_vector(const SumTile<T>& t, F f) {
+  const SumTag<T> d;
+  const auto step = static_cast<index_t>(lanes(d));
+  for (index_t i = 0; i < t.rows; ++i) {
+    T* const row = t.data + i * t.stride;
+    for (index_t j = 0; j < t.cols; j += step) {
+      const auto n = static_cast<size_t>(t.cols - j);
+      store_n(d, f(load_n(d, row + j, n), i, j, n), row + j, n);
+    }
+  }
+}
+
+template <class T, class F>
+TESSERA_INLINE void map_tile(const SumTile<T>& t, F f) {
+  for_each_vector(t,
+                  [&](Vec<SumTag<T>> v, index_t, index_t, size_t) TESSERA_LAMBDA { return f(v); });
+}
+
+// x * y or x + y with a vector of the user: along the row, or one element per row.
+template <class T, class F>
+void combine_with_data(const SumTile<T>& t, const EpilogueStep& s, bool per_row, F f) {
+  const SumTag<T> d;
+  constexpr index_t kLine = 256;
+  T line[kLine];
+  for (index_t j0 = 0; j0 < t.cols; j0 += per_row ? t.cols : kLine) {
+    const index_t cols = per_row ? t.cols : std::min(kLine, t.cols - j0);
+    const SumTile<T> part{t.data + j0, t.stride, t.rows, cols, t.row, t.col + j0};
+    if (per_row) {
+      const T* const x = static_cast<const T*>(s.data);
+      for_each_vector(part, [&](Vec<SumTag<T>> v, index_t i, index_t, size_t) TESSERA_LAMBDA {
+        return f(v, set(d, x[(part.row + i) * s.strides[0]]));
+      });
+    } else {
+      const T* const x = static_cast<const T*>(s.data) + part.col * s.strides[0];
+      for (index_t j = 0; j < cols; ++j) line[j] = x[j * s.strides[0]];
+      for_each_vector(part, [&](Vec<SumTag<T>> v, index_t, index_t j, size_t n)
+                                TESSERA_LAMBDA { return f(v, load_n(d, line + j, n)); });
+    }
+  }
+}
+
+template <class T>
+void add_residual(const SumTile<T>& t, const EpilogueStep& s) {
+  const SumTag<T> d;
+  constexpr index_t kLine = 256;
+  T line[kLine];
+  for (index_t i = 0; i < t.rows; ++i) {
+    for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
+      const SumTile<T> part{t.data + i * t.stride + j0,   t.stride,  1,
+                            std::min(kLine, t.cols - j0), t.row + i, t.col + j0};
+      const index_t offset = part.row * s.strides[0] + part.col * s.strides[1];
+      convert_row(s.dtype, advance(s.data, s.dtype, offset), s.strides[1], line, part.cols);
+      for_each_vector(part, [&](Vec<SumTag<T>> v, index_t, index_t j, size_t n)
+                                TESSERA_LAMBDA { return add(v, load_n(d, line + j, n)); });
+    }
+  }
+}
+
+template <class T>
+void apply_step(const SumTile<T>& t, const EpilogueStep& s) {
+  using V = Vec<SumTag<T>>;
+  const SumTag<T> d;
+  const auto p0 = set(d, static_cast<T>(s.p[0]));
+  const auto p1 = set(d, static_cast<T>(s.p[1]));
+  const bool per_row = s.op == EpilogueOp::kAddRow || s.op == EpilogueOp::kScaleRow;
+  switch (s.op) {
+    case EpilogueOp::kAddRow:
+    case EpilogueOp::kAddColumn:
+      return combine_with_data(t, s, per_row, [](V x, V y) TESSERA_LAMBDA { return add(x, y); });
+    case EpilogueOp::kScaleRow:
+    case EpilogueOp::kScaleColumn:
+      return combine_with_data(t, s, per_row, [](V x, V y) TESSERA_LAMBDA { return mul(x, y); });
+    case EpilogueOp::kResidual:
+      return add_residual(t, s);
+    case EpilogueOp::kScale:
+      return map_tile(t, [&](V x) TESSERA_LAMBDA { return mul(x, p0); });
+    case EpilogueOp::kLeakyRelu:
+      return map_tile(t, [&](V x) TESSERA_LAMBDA { return select(lt(x, zero(d)), mul(x, p0), x); });
+    case EpilogueOp::kClamp:  // in this order NaN passes through both
+      return map_tile(t, [&](V x) TESSERA_LAMBDA { return min(p1, max(p0, x)); });
+    case EpilogueOp::kRequantize:
+      return map_tile(t, [&](V x) TESSERA_LAMBDA { return add(round(mul(x, p0)), p1); });
+    case EpilogueOp::kRelu:
+      return map_tile(t, [&](V x) TESSERA_LAMBDA { return max(zero(d), x); });
+    case EpilogueOp::kFunction: {
+      const EpilogueTile<T> tile{{t.data, {t.rows, t.cols}, {t.stride, 1}}, t.row, t.col};
+      return s.function(s.state, &tile);
+    }
+    default:
+      break;
+  }
+  if constexpr (std::is_same_v<T, float>) {
+    switch (s.op) {
+      case EpilogueOp::kGelu:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return gelu(d, x); });
+      case EpilogueOp::kGeluTanh:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return gelu_tanh(d, x); });
+      case EpilogueOp::kSilu:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return silu(d, x); });
+      case EpilogueOp::kSigmoid:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return sigmoid(d, x); });
+      case EpilogueOp::kTanh:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return tanh(d, x); });
+      default:
+        return map_tile(t, [&](V x) TESSERA_LAMBDA { return hard_swish(d, x); });
+    }
+  }
+}
+
+// A row of sums as elements of the result: rounds to nearest even, integers saturate, NaN gives 0.
+template <class To, class T>
+void demote_row(const T* from, To* to, index_t n) {
+  const SumTag<T> d;
+  const auto step = static_cast<index_t>(lanes(d));
+  for (index_t i = 0; i < n; i += step) {
+    const auto left = static_cast<size_t>(n - i);
+    const auto v = load_n(d, from + i, left);
+    if constexpr (std::is_same_v<To, T>) {
+      store_n(d, v, to + i, left);
+    } else {
+      const Rebind<To, SumTag<T>> dn;
+      if constexpr (std::is_integral_v<To>) {
+        const Rebind<int32_t, SumTag<T>> di;
+        store_n(dn, demote(dn, di, to_int(v)), to + i, left);
+      } else {
+        store_n(dn, demote(dn, d, v), to + i, left);
+      }
+    }
+  }
+}
+
+template <class To, class T>
+void store_tile(const GemmResult& r, const SumTile<T>& t) {
+  To* const c = static_cast<To*>(r.data) + t.row * r.row_stride + t.col * r.col_stride;
+  for (index_t i = 0; i < t.rows; ++i) {
+    const T* const from = t.data + i * t.stride;
+    To* const to = c + i * r.row_stride;
+    if (r.col_stride == 1) {
+      demote_row(from, to, t.cols);
+      continue;
+    }
+    constexpr index_t kLine = 256;
+    To line[kLine];
+    for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
+      const index_t n = std::min(kLine, t.cols - j0);
+      demote_row(from + j0, line, n);
+      for (index_t j = 0; j < n; ++j) to[(j0 + j) * r.col_stride] = line[j];
+    }
+  }
+}
+
+// The sums of a tile, to their place in the result.
+template <class T>
+void finish_tile(const GemmResult& r, const SumTile<T>& t) {
+  if constexpr (std::is_same_v<T, int32_t>) {
+    if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
+    // As floats, a strip at a time.
+    constexpr index_t kLine = 256;
+    float line[kLine];
+    const SumTag<float> d;
+    const SumTag<int32_t> di;
+    for (index_t i = 0; i < t.rows; ++i) {
+      for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
+        const index_t cols = std::min(kLine, t.cols - j0);
+        for (index_t j = 0; j < cols; j += static_cast<index_t>(lanes(d))) {
+          const auto n = static_cast<size_t>(cols - j);
+          store_n(d, from_int(load_n(di, t.data + i * t.stride + j0 + j, n)), line + j, n);
+        }
+        finish_tile(r, SumTile<float>{line, kLine, 1, cols, t.row + i, t.col + j0});
+      }
+    }
+  } else {
+    for (int s = 0; s < r.step_count; ++s) apply_step(t, r.steps[s]);
+    if constexpr (std::is_same_v<T, double>) {
+      store_tile<double>(r, t);
+    } else {
+      switch (r.dtype) {
+        case DType::kBF16:
+          return store_tile<bf16>(r, t);
+        case DType::kF16:
+          return store_tile<f16>(r, t);
+        case DType::kS8:
+          return store_tile<int8_t>(r, t);
+        case DType::kU8:
+          return store_tile<uint8_t>(r, t);
+        default:
+          return store_tile<float>(r, t);
+      }
+    }
+  }
+}
+
+// What is in the result, as sums.
+template <class T>
+void start_tile(const GemmResult& r, const SumTile<T>& t) {
+  const index_t offset = t.row * r.row_stride + t.col * r.col_stride;
+  const void* const c = advance(r.data, r.dtype, offset);
+  for (index_t i = 0; i < t.rows; ++i) {
+    convert_row(r.dtype, advance(c, r.dtype, i * r.row_stride), r.col_stride, t.data + i * t.stride,
+                t.cols);
+  }
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_EPILOGUE_INL_H_

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Packing: rows of A, or columns of B, as panels of the elements that a register tile multiplies.
+
+#if defined(TESSERA_KERNELS_GEMM_PACK_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_GEMM_PACK_INL_H_
+#undef TESSERA_KERNELS_GEMM_PACK_INL_H_
+#else
+#define TESSERA_KERNELS_GEMM_PACK_INL_H_
+#endif
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "tessera/kernels/convert-inl.h"
+#include "tessera/kernels/gemm_kernels.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+using detail::PackPanel;
+
+// to[g * i + l] = lines[l][i]: g steps of k side by side.
+template <int kGroup, class Part>
+void interleave_lines(const Part (*lines)[256], Part* to, index_t count) {
+  const Tag<Part> d;
+  const auto step = static_cast<index_t>(lanes(d));
+  index_t i = 0;
+  for (; i + step <= count; i += step) {
+    if constexpr (kGroup == 2) {
+      interleave(d, load(d, lines[0] + i), load(d, lines[1] + i), to + 2 * i);
+    } else {
+      interleave(d, load(d, lines[0] + i), load(d, lines[1] + i), load(d, lines[2] + i),
+                 load(d, lines[3] + i), to + 4 * i);
+    }
+  }
+  for (; i < count; ++i) {
+    for (int l = 0; l < kGroup; ++l) to[kGroup * i + l] = lines[l][i];
+  }
+}
+
+// Steps of k that are contiguous along the panel: each is a row of it.
+template <class Element, class Part>
+void pack_along(const PackPanel& p, Element* to) {
+  constexpr index_t kGroup = sizeof(Element) / sizeof(Part);
+  if constexpr (kGroup == 1) {
+    for (index_t l = 0; l < p.k; ++l, to += p.to_stride) {
+      convert_row(p.dtype, advance(p.from, p.dtype, l * p.k_stride), 1, to, p.count);
+    }
+  } else {
+    constexpr index_t kLine = 256;
+    Part lines[kGroup][kLine];
+    for (index_t l = 0; l < p.k; l += kGroup, to += p.to_stride) {
+      for (index_t i = 0; i < p.count; i += kLine) {
+        const index_t n = std::min(kLine, p.count - i);
+        for (index_t g = 0; g < kGroup; ++g) {
+          if (l + g < p.k) {
+            convert_row(p.dtype, advance(p.from, p.dtype, (l + g) * p.k_stride + i), 1, lines[g],
+                        n);
+          } else {
+            std::fill_n(lines[g], n, Part{});
+          }
+        }
+        interleave_lines<kGroup>(lines, reinterpret_cast<Part*>(to + i), n);
+      }
+    }
+  }
+}
+
+// All other strides: blocks of rows are converted along k and transposed.
+template <class Element, class Part>
+void pack_across(const PackPanel& p, Element* to) {
+  constexpr index_t kGroup = sizeof(Element) / sizeof(Part);
+  constexpr index_t kRows = 32, kSteps = 32;
+  alignas(64) Part block[kRows][kSteps * kGroup];
+  for (index_t l0 = 0; l0 * kGroup < p.k; l0 += kSteps) {
+    const index_t parts = std::min(kSteps * kGroup, p.k - l0 * kGroup);
+    const index_t steps = (parts + kGroup - 1) / kGroup;
+    for (index_t i0 = 0; i0 < p.count; i0 += kRows) {
+      const index_t rows = std::min(kRows, p.count - i0);
+      for (index_t i = 0; i < rows; ++i) {
+        const index_t start = (i0 + i) * p.stride + l0 * kGroup * p.k_stride;
+        convert_row(p.dtype, advance(p.from, p.dtype, start), p.k_stride, block[i], parts);
+        for (index_t l = parts; l < steps * kGroup; ++l) block[i][l] = Part{};
+      }
+      transpose(Tag<Element>(), reinterpret_cast<const Element*>(block), kSteps,
+                static_cast<size_t>(rows), static_cast<size_t>(steps), to + l0 * p.to_stride + i0,
+                static_cast<size_t>(p.to_stride));
+    }
+  }
+}
+
+// The sums over k of a packed panel of B: what a shift of A by 128 adds to the result, over 128.
+TESSERA_INLINE void sum_columns(const int32_t* panel, index_t rows, index_t width, int32_t* sums) {
+  const Tag<int32_t> d;
+  const Repartition<uint8_t, Tag<int32_t>> du;
+  const Repartition<int8_t, Tag<int32_t>> ds;
+  const auto ones = set(du, uint8_t{1});
+  for (index_t j = 0; j < width; j += static_cast<index_t>(lanes(d))) {
+    const auto n = static_cast<size_t>(width - j);
+    auto sum = zero(d);
+    for (index_t l = 0; l < rows; ++l) {
+      sum = dot4_i8(d, ones, bit_cast(ds, load_n(d, panel + l * width + j, n)), sum);
+    }
+    store_n(d, sum, sums + j, n);
+  }
+}
+
+template <class Element, class Part, bool kColumnSums>
+void pack_panel(const PackPanel& p) {
+  constexpr index_t kGroup = sizeof(Element) / sizeof(Part);
+  const index_t rows = (p.k + kGroup - 1) / kGroup;
+  auto* const to = static_cast<Element*>(p.to) + (kColumnSums ? p.to_stride : 0);
+  constexpr DType kSame = DTypeTraits<Part>::kDType;
+  if (p.stride == 1) {
+    pack_along<Element, Part>(p, to);
+  } else if (kGroup == 1 && p.dtype == kSame && p.k_stride == 1 && p.stride > 0) {
+    transpose(Tag<Element>(), static_cast<const Element*>(p.from), static_cast<size_t>(p.stride),
+              static_cast<size_t>(p.count), static_cast<size_t>(p.k), to,
+              static_cast<size_t>(p.to_stride));
+  } else {
+    pack_across<Element, Part>(p, to);
+  }
+  for (index_t l = 0; p.count < p.to_stride && l < rows; ++l) {
+    for (index_t i = p.count; i < p.to_stride; ++i) to[l * p.to_stride + i] = Element{};
+  }
+  if constexpr (kColumnSums) sum_columns(to, rows, p.to_stride, static_cast<Element*>(p.to));
+  if constexpr (std::is_floating_point_v<Element>) {
+    if (p.alpha == 1) return;
+    const Tag<Element, kHasLmul ? 8 : 1> d;
+    const auto alpha = set(d, static_cast<Element>(p.alpha));
+    const index_t count = p.to_stride * p.k;
+    for (index_t i = 0; i < count; i += static_cast<index_t>(lanes(d))) {
+      const auto n = static_cast<size_t>(count - i);
+      store_n(d, mul(alpha, load_n(d, to + i, n)), to + i, n);
+    }
+  }
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_GEMM_PACK_INL_H_
