@@ -74,17 +74,26 @@ inline std::array<index_t, 2> strides_of(Layout layout, index_t m, index_t n) {
   return {};
 }
 
+template <class T>
+double as_double(T x) {
+  if constexpr (sizeof(T) == 2) {
+    return static_cast<float>(x);  // bf16, f16 convert explicitly
+  } else {
+    return static_cast<double>(x);
+  }
+}
+
 // Equal bits; of NaNs, whose sign and payload IEEE 754 leaves open, any equals any.
 template <class T>
 bool same(T x, T y) {
-  if (x != x && y != y) return true;
+  if (as_double(x) != as_double(x) && as_double(y) != as_double(y)) return true;
   return std::memcmp(&x, &y, sizeof(T)) == 0;
 }
 
 template <class T>
 std::string show(T x) {
   char text[48];
-  std::snprintf(text, sizeof text, "%a (%.9g)", static_cast<double>(x), static_cast<double>(x));
+  std::snprintf(text, sizeof text, "%a (%.9g)", as_double(x), as_double(x));
   return text;
 }
 

@@ -34,8 +34,21 @@ class Random {
     return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(n));
   }
 
+  // Integers over their full range, whatever `values` says.
   template <class T>
   T value(Values values) {
+    if constexpr (std::is_integral_v<T>) {
+      return static_cast<T>(next());
+    } else if constexpr (sizeof(T) == 2) {
+      return static_cast<T>(value<float>(values));
+    } else {
+      return float_value<T>(values);
+    }
+  }
+
+ private:
+  template <class T>
+  T float_value(Values values) {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
     const auto bits = static_cast<Bits>(next());
     if (values == Values::kAnyBits) return std::bit_cast<T>(bits);
@@ -48,7 +61,6 @@ class Random {
     return std::bit_cast<T>((bits & ~kExponentMask) | (exponent << kMantissa));
   }
 
- private:
   std::uint64_t state_;
 };
 

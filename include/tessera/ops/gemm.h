@@ -47,7 +47,7 @@ struct PackOptions {
 // result does not depend on tiles, cache blocks, packing, threads, vector length or target (but for
 // targets without FMA: has_fma()). NaN and infinities propagate as IEEE 754 says. Integers: exact for all
 // values; sums wrap modulo 2^32, which k <= 33025 can't reach. alpha must be 1, and beta 0, or 1 for c
-// of s32. Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
+// of s32. beta must be 0 for c of s8 and u8. Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
 // k = 0 or alpha = 0 gives epilogue(beta * C); empty results do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null

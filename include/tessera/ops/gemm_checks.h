@@ -227,6 +227,9 @@ inline void check_gemm(const char* function, const GemmProblem& p, const KernelT
            std::to_string(p.beta));
     }
   }
+  if (p.beta != 0 && (p.c_dtype == DType::kS8 || p.c_dtype == DType::kU8)) {
+    fail(function, "options.beta", "0 where c is s8 or u8", std::to_string(p.beta));
+  }
   check_tuning(function, kernels.gemm(p.b.dtype), kernels.target, context);
   if (p.m == 0 || p.n == 0) return;
   if (overlaps_itself(c)) {

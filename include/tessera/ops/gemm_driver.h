@@ -165,8 +165,10 @@ inline index_t pack_b_step(const GemmSchedule& s, const GemmOperand& b, index_t 
 // Can C hold sums, between blocks of K? Not where the epilogue wants to read what was there.
 inline bool sums_fit_in_c(const GemmProblem& p) {
   if (p.c_col_stride != 1 || size_of(p.c_dtype) != size_of(type_of_sums(p.a.dtype))) return false;
+  const void* const whole =
+      static_cast<const std::byte*>(p.c) - p.first_col * p.c_col_stride * size_of(p.c_dtype);
   for (int i = 0; i < p.epilogue.size(); ++i) {
-    if (p.epilogue.steps()[i].data == p.c) return false;
+    if (p.epilogue.steps()[i].data == whole) return false;
   }
   return true;
 }
