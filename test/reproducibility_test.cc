@@ -2,14 +2,12 @@
 // The same bits everywhere: the digest of a family of results does not depend on register tiles,
 // cache blocks, packing, threads, vector length, target, compiler or architecture.
 //
-// Prints a table. TESSERA_DIGEST_FILE=<file>: appends a line "<case>/<target> <digest>" for each,
-// so that the runs on several machines and emulated cores can be compared.
+// Prints a table, and appends to TESSERA_DIGEST_FILE (digest.h).
 
 #include <catch2/catch_test_macros.hpp>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -141,15 +139,6 @@ std::uint64_t digest_of(Target target) {
   return first;
 }
 
-void append_to_file(const char* type, Target target, std::uint64_t digest) {
-  const char* path = std::getenv("TESSERA_DIGEST_FILE");
-  if (path == nullptr || *path == '\0') return;
-  std::FILE* file = std::fopen(path, "a");
-  REQUIRE(file != nullptr);
-  std::fprintf(file, "gemm_%s/%s %016" PRIx64 "\n", type, name(target).data(), digest);
-  std::fclose(file);
-}
-
 TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
   const std::uint64_t golden32 = digest_of_specification<float>();
   const std::uint64_t golden64 = digest_of_specification<double>();
@@ -171,8 +160,8 @@ TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
                 equal             ? "equal"
                 : has_fma(target) ? "DIFFERS"
                                   : "other bits: no fused multiply-add");
-    append_to_file("f32", target, digest32);
-    append_to_file("f64", target, digest64);
+    append_digest("gemm_f32", target, digest32);
+    append_digest("gemm_f64", target, digest64);
     if (!has_fma(target)) continue;
     CAPTURE(name(target));
     CHECK(digest32 == golden32);

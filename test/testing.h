@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which targets and how many cases a test runs, and how it reports failures among many cases.
 //
-// Environment:
-//   TESSERA_TARGET               only this target, instead of all that the machine supports
-//   TESSERA_TEST_EFFORT=reduced  a sample of the cases, the same each time: for emulators
+// Environment, besides that of digest.h:
+//   TESSERA_TARGET  only this target, instead of all that the machine supports
 #ifndef TESSERA_TEST_TESTING_H_
 #define TESSERA_TEST_TESTING_H_
 
@@ -11,11 +10,10 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "digest.h"
 #include "tessera/core/context.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm.h"
@@ -41,14 +39,6 @@ int tile_count(Target target) {
   Context context;
   context.target = target;
   return gemm_tile_count<T>(&context);
-}
-
-inline bool reduced_effort() {
-  static const bool reduced = [] {
-    const char* effort = std::getenv("TESSERA_TEST_EFFORT");
-    return effort != nullptr && std::string_view(effort) == "reduced";
-  }();
-  return reduced;
 }
 
 // Picks the cases to run: all, or with reduced effort one in `one_in`, spread over every loop around
@@ -86,22 +76,6 @@ class Tally {
  private:
   std::size_t cases_ = 0, failed_ = 0;
   std::string text_;
-};
-
-// FNV-1a of 64 bits.
-class Digest {
- public:
-  // The bits of a value, in the byte order of x86, RISC-V and Arm: little-endian.
-  template <class T>
-  void add(T value) {
-    unsigned char bytes[sizeof(T)];
-    std::memcpy(bytes, &value, sizeof(T));
-    for (const unsigned char byte : bytes) hash_ = (hash_ ^ byte) * 0x100000001b3u;
-  }
-  std::uint64_t value() const { return hash_; }
-
- private:
-  std::uint64_t hash_ = 0xcbf29ce484222325u;
 };
 
 }  // namespace tessera::test

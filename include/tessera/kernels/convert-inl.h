@@ -39,17 +39,20 @@ void convert_row(const From* from, index_t stride, To* to, index_t n) {
   const Tag<To, kHasLmul ? 4 : 1> d;
   const Rebind<From, Tag<To, kHasLmul ? 4 : 1>> df;
   const auto step = static_cast<index_t>(lanes(d));
-  for (index_t i = 0; i < n; i += step) {
-    const auto left = static_cast<size_t>(n - i);
+  const auto converted = [&](Vec<decltype(df)> v) TESSERA_LAMBDA {
     if constexpr (std::is_same_v<To, From>) {
-      store_n(d, load_n(d, from + i, left), to + i, left);
+      return v;
     } else if constexpr (kShiftsSign<To, From>) {
-      const auto bits = bit_cast(d, load_n(df, from + i, left));
-      store_n(d, add(bits, set(d, static_cast<To>(128))), to + i, left);
+      return add(bit_cast(d, v), set(d, static_cast<To>(128)));
     } else {
-      store_n(d, promote(d, df, load_n(df, from + i, left)), to + i, left);
+      return promote(d, df, v);
     }
-  }
+  };
+  index_t i = 0;
+  for (; i + step <= n; i += step) store(d, converted(load(df, from + i)), to + i);
+  if (i == n) return;
+  const auto left = static_cast<size_t>(n - i);
+  store_n(d, converted(load_n(df, from + i, left)), to + i, left);
 }
 
 // n elements of type `dtype`, `stride` apart, as To: what is exact and used.

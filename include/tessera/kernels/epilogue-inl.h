@@ -34,8 +34,9 @@ struct SumTile {
   index_t row, col;
 };
 
+// One register: the activations need many, and in groups they would spill.
 template <class T>
-using SumTag = Tag<T, kHasLmul ? 4 : 1>;
+using SumTag = Tag<T>;
 
 // f(vector, i, j, n) for each vector of the tile, of which n lanes are elements.
 template <class T, class F>
@@ -44,10 +45,13 @@ TESSERA_INLINE void for_each_vector(const SumTile<T>& t, F f) {
   const auto step = static_cast<index_t>(lanes(d));
   for (index_t i = 0; i < t.rows; ++i) {
     T* const row = t.data + i * t.stride;
-    for (index_t j = 0; j < t.cols; j += step) {
-      const auto n = static_cast<size_t>(t.cols - j);
-      store_n(d, f(load_n(d, row + j, n), i, j, n), row + j, n);
+    index_t j = 0;
+    for (; j + step <= t.cols; j += step) {
+      store(d, f(load(d, row + j), i, j, static_cast<size_t>(step)), row + j);
     }
+    if (j == t.cols) continue;
+    const auto n = static_cast<size_t>(t.cols - j);
+    store_n(d, f(load_n(d, row + j, n), i, j, n), row + j, n);
   }
 }
 
@@ -153,21 +157,22 @@ template <class To, class T>
 void demote_row(const T* from, To* to, index_t n) {
   const SumTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
-  for (index_t i = 0; i < n; i += step) {
-    const auto left = static_cast<size_t>(n - i);
-    const auto v = load_n(d, from + i, left);
+  const Rebind<To, SumTag<T>> dn;
+  const auto demoted = [&](Vec<SumTag<T>> v) TESSERA_LAMBDA {
     if constexpr (std::is_same_v<To, T>) {
-      store_n(d, v, to + i, left);
+      return v;
+    } else if constexpr (std::is_integral_v<To>) {
+      const Rebind<int32_t, SumTag<T>> di;
+      return demote(dn, di, to_int(v));
     } else {
-      const Rebind<To, SumTag<T>> dn;
-      if constexpr (std::is_integral_v<To>) {
-        const Rebind<int32_t, SumTag<T>> di;
-        store_n(dn, demote(dn, di, to_int(v)), to + i, left);
-      } else {
-        store_n(dn, demote(dn, d, v), to + i, left);
-      }
+      return demote(dn, d, v);
     }
-  }
+  };
+  index_t i = 0;
+  for (; i + step <= n; i += step) store(dn, demoted(load(d, from + i)), to + i);
+  if (i == n) return;
+  const auto left = static_cast<size_t>(n - i);
+  store_n(dn, demoted(load_n(d, from + i, left)), to + i, left);
 }
 
 template <class To, class T>

@@ -21,49 +21,50 @@ TESSERA_BEGIN_TARGET
 
 using detail::PackPanel;
 
-// to[g * i + l] = lines[l][i]: g steps of k side by side.
-template <int kGroup, class Part>
-void interleave_lines(const Part (*lines)[256], Part* to, index_t count) {
-  const Tag<Part> d;
-  const auto step = static_cast<index_t>(lanes(d));
-  index_t i = 0;
-  for (; i + step <= count; i += step) {
-    if constexpr (kGroup == 2) {
-      interleave(d, load(d, lines[0] + i), load(d, lines[1] + i), to + 2 * i);
-    } else {
-      interleave(d, load(d, lines[0] + i), load(d, lines[1] + i), load(d, lines[2] + i),
-                 load(d, lines[3] + i), to + 4 * i);
+// Step l of k of each of several columns, as the lower half or quarter of a word: what a Part of it would be.
+template <class Part, class From, class D>
+TESSERA_INLINE Vec<D> load_parts(D d, const From* from, size_t n) {
+  const Rebind<From, D> df;
+  const auto v = promote(Rebind<int32_t, D>(), df, load_n(df, from, n));
+  constexpr int32_t kMask = sizeof(Part) == 1 ? 0xff : 0xffff;
+  const auto bits = bit_and(v, set(Rebind<int32_t, D>(), kMask));
+  if constexpr (!kShiftsSign<Part, From>) return bits;
+  return bit_and(add(bits, set(d, 128)), set(d, kMask));
+}
+
+// `kGroup` rows of From, `stride` apart, as a row of words; rows from `left` on count as zeros.
+template <int kGroup, class Part, class From>
+void pack_words(const From* from, index_t stride, index_t left, int32_t* to, index_t count) {
+  constexpr int kBits = 8 * static_cast<int>(sizeof(Part));
+  const Tag<int32_t> d;
+  for (index_t i = 0; i < count; i += static_cast<index_t>(lanes(d))) {
+    const auto n = static_cast<size_t>(count - i);
+    auto word = load_parts<Part>(d, from + i, n);
+    if (left > 1) word = bit_or(word, shl<kBits>(load_parts<Part>(d, from + stride + i, n)));
+    if constexpr (kGroup == 4) {
+      if (left > 2) {
+        word = bit_or(word, shl<16>(load_parts<Part>(d, from + 2 * stride + i, n)));
+      }
+      if (left > 3) {
+        word = bit_or(word, shl<24>(load_parts<Part>(d, from + 3 * stride + i, n)));
+      }
     }
-  }
-  for (; i < count; ++i) {
-    for (int l = 0; l < kGroup; ++l) to[kGroup * i + l] = lines[l][i];
+    store_n(d, word, to + i, n);
   }
 }
 
-// Steps of k that are contiguous along the panel: each is a row of it.
+// Steps of k that are contiguous along the panel: each is a row of it, or part of one.
 template <class Element, class Part>
 void pack_along(const PackPanel& p, Element* to) {
   constexpr index_t kGroup = sizeof(Element) / sizeof(Part);
-  if constexpr (kGroup == 1) {
-    for (index_t l = 0; l < p.k; ++l, to += p.to_stride) {
-      convert_row(p.dtype, advance(p.from, p.dtype, l * p.k_stride), 1, to, p.count);
-    }
-  } else {
-    constexpr index_t kLine = 256;
-    Part lines[kGroup][kLine];
-    for (index_t l = 0; l < p.k; l += kGroup, to += p.to_stride) {
-      for (index_t i = 0; i < p.count; i += kLine) {
-        const index_t n = std::min(kLine, p.count - i);
-        for (index_t g = 0; g < kGroup; ++g) {
-          if (l + g < p.k) {
-            convert_row(p.dtype, advance(p.from, p.dtype, (l + g) * p.k_stride + i), 1, lines[g],
-                        n);
-          } else {
-            std::fill_n(lines[g], n, Part{});
-          }
-        }
-        interleave_lines<kGroup>(lines, reinterpret_cast<Part*>(to + i), n);
-      }
+  for (index_t l = 0; l < p.k; l += kGroup, to += p.to_stride) {
+    const void* const from = advance(p.from, p.dtype, l * p.k_stride);
+    if constexpr (kGroup == 1) {
+      convert_row(p.dtype, from, 1, to, p.count);
+    } else if (p.dtype == DType::kU8) {
+      pack_words<kGroup, Part>(static_cast<const uint8_t*>(from), p.k_stride, p.k - l, to, p.count);
+    } else {
+      pack_words<kGroup, Part>(static_cast<const int8_t*>(from), p.k_stride, p.k - l, to, p.count);
     }
   }
 }
@@ -115,7 +116,9 @@ void pack_panel(const PackPanel& p) {
   constexpr DType kSame = DTypeTraits<Part>::kDType;
   if (p.stride == 1) {
     pack_along<Element, Part>(p, to);
-  } else if (kGroup == 1 && p.dtype == kSame && p.k_stride == 1 && p.stride > 0) {
+  } else if (kGroup == 1 && p.dtype == kSame && p.k_stride == 1 && p.stride > 0 &&
+             p.stride * static_cast<index_t>(sizeof(Element)) % 1024 != 0) {
+    // Else the rows share cache sets, and a line that is read in pieces would be gone in between.
     transpose(Tag<Element>(), static_cast<const Element*>(p.from), static_cast<size_t>(p.stride),
               static_cast<size_t>(p.count), static_cast<size_t>(p.k), to,
               static_cast<size_t>(p.to_stride));

@@ -30,6 +30,12 @@ TESSERA_INLINE V no_contraction(V x) {
 #else
     asm("" : "+m"(x));
 #endif
+#if defined(__x86_64__)
+  } else if constexpr (sizeof(V) == 64) {
+    // For the builtin g++ 12 takes such vectors apart into 16 scalars and puts them together again:
+    // the functions of math-inl.h were 2 to 8 times slower (Sapphire Rapids).
+    asm("" : "+v"(x));
+#endif
   } else {
     x = __builtin_assoc_barrier(x);
   }

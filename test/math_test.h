@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// The functions of kernels/math-inl.h on arrays, so that math_test.cc can check all targets with
+// the same code. math_test-inl.h fills these tables, once per target.
+#ifndef TESSERA_TEST_MATH_TEST_H_
+#define TESSERA_TEST_MATH_TEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tessera/core/isa.h"
+
+namespace tessera::math_test {
+
+enum Function {
+  kExp,
+  kLog,
+  kTanh,
+  kErf,
+  kSigmoid,
+  kGelu,
+  kGeluTanh,
+  kSilu,
+  kHardSwish,
+  kFunctions
+};
+
+// out[i] = f(in[i]) for i < n, with a last vector that is not full.
+using Map = void (*)(const float* in, float* out, size_t n);
+
+struct TagTable {
+  int lmul;
+  Map functions[kFunctions];
+};
+
+struct RegisteredTarget {
+  Target target;
+  int64_t highway_target;           // its bit; 0 for targets that run everywhere
+  std::vector<TagTable> (*tags)();  // LMUL 1, and where the target has groups 2, 4, 8
+};
+
+inline std::vector<RegisteredTarget>& targets() {
+  static std::vector<RegisteredTarget> all;
+  return all;
+}
+
+inline bool register_target(const RegisteredTarget& target) {
+  targets().push_back(target);
+  return true;
+}
+
+}  // namespace tessera::math_test
+
+#endif  // TESSERA_TEST_MATH_TEST_H_
