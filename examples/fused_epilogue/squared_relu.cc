@@ -5,11 +5,11 @@
 //
 //   squared_relu     prints both times and whether the results are the same
 
+#include "tessera/config.h"  // before Highway: it chooses the targets
+
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "squared_relu.cc"
-#include "tessera/config.h"  // before Highway: chooses its targets
-// After config.h:
-#include "hwy/foreach_target.h"  // IWYU pragma: keep
+#define HWY_TARGET_INCLUDE "squared_relu.cc"  // this file, once per target
+#include "hwy/foreach_target.h"
 
 #include "tessera/kernels/epilogue_steps.h"
 #include "tessera/simd/simd-inl.h"
@@ -59,6 +59,7 @@ namespace {
 HWY_EXPORT(squared_relu);
 
 namespace ts = tessera;
+using ts::index_t;
 
 constexpr index_t kTokens = 64, kInner = 256, kHidden = 1024;
 

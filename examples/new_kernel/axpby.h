@@ -26,14 +26,14 @@ namespace impl {
 
 // As a matrix of one row, for the checks that all functions share.
 template <class T>
-View<T, 2> as_row(const View<T, 1>& v) {
-  return {v.data, {1, v.extent(0)}, {0, v.stride(0)}};
+MemoryView as_row(const View<T, 1>& v) {
+  return {v.data, DTypeTraits<std::remove_const_t<T>>::kDType, {1, v.extent(0)}, {0, v.stride(0)}};
 }
 
 template <class T>
 void check_axpby(const View<const T, 1>& x, const View<T, 1>& y) {
-  const AddressRange x_range = check_input("axpby", "x", as_row(x));  // extent, null, overflow
-  const AddressRange y_range = check_input("axpby", "y", as_row(y));
+  const AddressRange x_range = check_memory("axpby", "x", as_row(x));  // extent, null, overflow
+  const AddressRange y_range = check_memory("axpby", "y", as_row(y));
   if (x.extent(0) != y.extent(0)) {
     fail("axpby", "y", std::to_string(x.extent(0)) + " elements, as many as x",
          std::to_string(y.extent(0)));

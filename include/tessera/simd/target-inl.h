@@ -143,10 +143,10 @@
   }
 #define TESSERA_ATTR
 #else
-#define TESSERA_BEGIN_TARGET \
-  HWY_BEFORE_NAMESPACE();    \
-  namespace tessera {        \
-  namespace TESSERA_NAMESPACE {
+#define TESSERA_BEGIN_TARGET    \
+  namespace tessera {           \
+  namespace TESSERA_NAMESPACE { \
+  HWY_BEFORE_NAMESPACE();
 #define TESSERA_END_TARGET \
   }                        \
   }                        \
