@@ -234,11 +234,13 @@ void print_json(const GemmResult& result, const std::vector<GemmContender>& cont
     std::printf("%s{\"name\": %s, \"packed\": %s, \"verdict\": %s, \"error\": %s", separator,
                 json_string(who.name).c_str(), who.packed ? "true" : "false",
                 json_string(f.check.verdict).c_str(), error.c_str());
-    std::printf(", \"seconds\": %.4g, \"best_seconds\": %.4g, \"gflops\": %.2f", f.seconds,
-                f.best_seconds, f.gflops);
-    std::printf(", \"gb_per_second\": %.3f, \"share_of_peak\": %.4f", f.gb_per_second,
-                f.share_of_peak);
-    std::printf(", \"ratio\": %.4f, \"ratio_spread\": %.4f}", f.ratio, f.ratio_spread);
+    std::printf(", \"seconds\": %.4g, \"gflops\": %.2f, \"gb_per_second\": %.3f", f.seconds,
+                f.gflops, f.gb_per_second);
+    std::printf(", \"share_of_peak\": %.4f, \"samples\": [", f.share_of_peak);
+    for (std::size_t i = 0; i < f.samples.size(); ++i) {
+      std::printf("%s%.4g", i == 0 ? "" : ", ", f.samples[i]);
+    }
+    std::printf("]}");
     separator = ", ";
   }
   std::printf("]}\n");
@@ -311,6 +313,7 @@ int run(const Options& options) {
   MatchTools tools(options.match.threads);
   Progress progress(entries.size());
   std::string wrong;
+  bool tessera_wrong = false;
   for (const Entry& entry : entries) {
     const std::string title =
         entry.types + " " + entry.gemm_case.group + " " + entry.gemm_case.name();
@@ -325,12 +328,14 @@ int run(const Options& options) {
       options.json ? print_json(result, contenders) : print_table(result, contenders);
       std::fflush(stdout);
       for (const GemmFigures& f : result.figures) {
-        if (f.check.wrong()) wrong += contenders[f.contender].label() + ": wrong, " + title + "\n";
+        if (!f.check.wrong()) continue;
+        wrong += contenders[f.contender].label() + ": wrong, " + title + "\n";
+        tessera_wrong = tessera_wrong || contenders[f.contender].name == contenders[0].name;
       }
     });
   }
   std::fputs(wrong.c_str(), stderr);
-  return wrong.empty() ? EXIT_SUCCESS : EXIT_FAILURE;
+  return !tessera_wrong ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 }  // namespace

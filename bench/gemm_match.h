@@ -21,8 +21,8 @@ namespace tessera::bench {
 
 struct MatchOptions {
   int threads = 1;
-  double turn_seconds =
-      20e-3;        // least duration of a turn of a case that is not cold, by repeated calls
+  // Least duration of a turn of a case that is not cold, by repeated calls.
+  double turn_seconds = 20e-3;
   int rounds = 21;  // at most
   int least_rounds = 5;
   double seconds = 15;  // a case ends after the round in which it has taken so long
@@ -31,10 +31,11 @@ struct MatchOptions {
 struct GemmFigures {
   std::size_t contender;  // index in the list that the match was given
   GemmCheck check;
-  double seconds, best_seconds;  // per call: median and least over the rounds
+  double seconds;                // per call: median over the rounds
   double gflops, gb_per_second;  // at the median; the bytes are those that must be moved at least
   double share_of_peak;  // of flops; median over the rounds, against the probe of the same round
-  double ratio, ratio_spread;  // speed of the first contender relative to this one
+  double ratio, ratio_spread;   // speed of the first contender relative to this one
+  std::vector<double> samples;  // seconds per call in each round
 };
 
 struct GemmResult {
@@ -140,12 +141,12 @@ class GemmMatch {
       result.figures.push_back({.contender = entries_[i].contender,
                                 .check = entries_[i].check,
                                 .seconds = seconds,
-                                .best_seconds = turns_.best_seconds(i),
                                 .gflops = 1e-9 * flops / seconds,
                                 .gb_per_second = 1e-9 * result.bytes / seconds,
                                 .share_of_peak = turns_.speed_ratio(i, peak_) * flops / peak_flops_,
                                 .ratio = turns_.speed_ratio(0, i),
-                                .ratio_spread = turns_.ratio_spread(0, i)});
+                                .ratio_spread = turns_.ratio_spread(0, i),
+                                .samples = turns_.samples(i)});
     }
     return result;
   }

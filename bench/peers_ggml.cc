@@ -69,6 +69,18 @@ GemmRun ggml_gemm(const GemmOperands<Types>& o, bool packed, ggml_backend_t back
   return {[state, nodes, backend] { ggml_backend_graph_compute(backend, nodes); }, {}};
 }
 
+// What the chosen one of its backends was compiled for.
+std::string features(ggml_backend_reg_t registry) {
+  const auto get = reinterpret_cast<ggml_backend_get_features_t>(
+      ggml_backend_reg_get_proc_address(registry, "ggml_backend_get_features"));
+  std::string result;
+  if (get == nullptr) return result;
+  for (const ggml_backend_feature* f = get(registry); f->name != nullptr; ++f) {
+    result += std::string(" ") + f->name;
+  }
+  return result;
+}
+
 }  // namespace
 
 void find_ggml(int threads, Contenders& found, Lines& missing) {
@@ -87,7 +99,8 @@ void find_ggml(int threads, Contenders& found, Lines& missing) {
   for (const bool packed : {false, true}) {
     found.push_back(
         {.name = "ggml",
-         .description = std::string("ggml ") + ggml_version() + ", instructions of its own choice",
+         .description = std::string("ggml ") + ggml_version() + ", of its own choice with" +
+                        features(registry),
          .packed = packed,
          .f32 = [=](const GemmOperands<F32>& o) { return ggml_gemm(o, packed, backend); },
          .bf16 = [=](const GemmOperands<BF16>& o) { return ggml_gemm(o, packed, backend); },

@@ -47,17 +47,23 @@ bool describe(const GemmShape& s, Type a_type, Type b_type, Type c_type, Tag b_t
   return std::string_view(description.impl_info_str()).find("ref") == std::string_view::npos;
 }
 
+// How B is given to the primitive, and A.
+enum class Form {
+  kPlain,
+  kPacked,
+  kRounding,  // packed, and A rounded to 16 bits like the weights, as a part of the call
+};
+
 template <class Types>
-GemmRun onednn_gemm(const GemmOperands<Types>& o, bool packed) {
+GemmRun onednn_gemm(const GemmOperands<Types>& o, Form form) {
   constexpr Type kA = kType<typename Types::A>, kB = kType<typename Types::B>,
                  kC = kType<typename Types::C>;
+  const bool packed = form != Form::kPlain, rounding = form == Form::kRounding;
   const Tag stored = o.b_transposed ? Tag::ba : Tag::ab;
   const Tag wanted = packed ? Tag::any : stored;
   auto& [engine, stream] = library();
   dnnl::matmul::primitive_desc description;
-  // Where 16-bit weights need 16-bit activations, A is rounded as a part of the call.
-  const bool as_given = describe(o.shape, kA, kB, kC, wanted, description);
-  if (!as_given && (kA == kB || !describe(o.shape, kB, kB, kC, wanted, description))) return {};
+  if (!describe(o.shape, rounding ? kB : kA, kB, kC, wanted, description)) return {};
 
   const auto data = [](const auto* p) {
     return const_cast<void*>(
@@ -66,7 +72,7 @@ GemmRun onednn_gemm(const GemmOperands<Types>& o, bool packed) {
   const dnnl::memory a_given({{o.shape.m, o.shape.k}, kA, Tag::ab}, engine, data(o.a));
   const dnnl::memory b_given({{o.shape.k, o.shape.n}, kB, stored}, engine, data(o.b));
   const dnnl::memory c({{o.shape.m, o.shape.n}, kC, Tag::ab}, engine, data(o.c));
-  const dnnl::memory a = as_given ? a_given : dnnl::memory(description.src_desc(), engine);
+  const dnnl::memory a = rounding ? dnnl::memory(description.src_desc(), engine) : a_given;
   dnnl::memory b = b_given;
   if (packed) {
     b = dnnl::memory(description.weights_desc(), engine);
@@ -76,10 +82,10 @@ GemmRun onednn_gemm(const GemmOperands<Types>& o, bool packed) {
   const dnnl::matmul matmul(description);
   const std::unordered_map<int, dnnl::memory> arguments = {
       {DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}};
-  const dnnl::reorder round = as_given ? dnnl::reorder() : dnnl::reorder(a_given, a);
+  const dnnl::reorder round = rounding ? dnnl::reorder(a_given, a) : dnnl::reorder();
   return {[=] {
             dnnl::stream& in = library().stream;
-            if (!as_given) round.execute(in, {{DNNL_ARG_FROM, a_given}, {DNNL_ARG_TO, a}});
+            if (rounding) round.execute(in, {{DNNL_ARG_FROM, a_given}, {DNNL_ARG_TO, a}});
             matmul.execute(in, arguments);
             in.wait();
           },
@@ -87,8 +93,8 @@ GemmRun onednn_gemm(const GemmOperands<Types>& o, bool packed) {
 }
 
 template <class Types>
-GemmPrepare<Types> prepare(bool packed) {
-  return [packed](const GemmOperands<Types>& o) { return onednn_gemm(o, packed); };
+GemmPrepare<Types> prepare(Form form) {
+  return [form](const GemmOperands<Types>& o) { return onednn_gemm(o, form); };
 }
 
 }  // namespace
@@ -104,15 +110,20 @@ void find_onednn(int threads, Contenders& found, Lines&) {
   const dnnl_version_t& v = *dnnl::version();
   const std::string about = "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) +
                             "." + std::to_string(v.patch);
-  for (const bool packed : {false, true}) {
+  for (const Form form : {Form::kPlain, Form::kPacked}) {
     found.push_back({.name = "onednn",
                      .description = about,
-                     .packed = packed,
-                     .f32 = prepare<F32>(packed),
-                     .s8 = prepare<S8>(packed),
-                     .bf16 = prepare<BF16>(packed),
-                     .f16 = prepare<F16>(packed)});
+                     .packed = form == Form::kPacked,
+                     .f32 = prepare<F32>(form),
+                     .s8 = prepare<S8>(form),
+                     .bf16 = prepare<BF16>(form),
+                     .f16 = prepare<F16>(form)});
   }
+  found.push_back({.name = "onednn-rounding",
+                   .description = about + ", A rounded to the type of the weights in each call",
+                   .packed = true,
+                   .bf16 = prepare<BF16>(Form::kRounding),
+                   .f16 = prepare<F16>(Form::kRounding)});
 }
 
 }  // namespace tessera::bench

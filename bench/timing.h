@@ -99,9 +99,8 @@ class RoundRobin {
   // Median seconds per call.
   double seconds(std::size_t who) const { return median(turns_[who].seconds); }
 
-  double best_seconds(std::size_t who) const {
-    return *std::min_element(turns_[who].seconds.begin(), turns_[who].seconds.end());
-  }
+  // Seconds per call in each round.
+  const std::vector<double>& samples(std::size_t who) const { return turns_[who].seconds; }
 
   // The latest round's seconds per call.
   double latest(std::size_t who) const { return turns_[who].seconds.back(); }
