@@ -30,13 +30,14 @@ class Svg:
 
     def dot(self, x, y, color, radius=3.0, hollow=False, title=None):
         text = f"<title>{escape(title)}</title>" if title else None
-        self.add("circle", text, cx=float(x), cy=float(y), r=float(radius), fill="#fff" if hollow else color,
+        self.add("circle", text, cx=float(x), cy=float(y), r=float(radius), fill="none" if hollow else color,
                  stroke=color if hollow else "#fff", stroke_width=1.6 if hollow else 0.7)
 
     def text(self, x, y, text, size=12, color=INK, anchor="start", bold=False, rotate=None):
         extra = {"transform": f"rotate({rotate} {x:.1f} {y:.1f})"} if rotate else {}
         self.add("text", escape(text), x=float(x), y=float(y), font_size=size, fill=color, text_anchor=anchor,
-                 font_weight="600" if bold else "400", **extra)
+                 font_weight="600" if bold else "400", stroke="#fff", stroke_width=3, paint_order="stroke",
+                 stroke_linejoin="round", **extra)
 
     def __str__(self):
         return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width}" height="{self.height}" '
@@ -142,22 +143,22 @@ def line_panels(title, x_label, y_label, panels, limit=None):
         if limit and limit[1] <= highest:
             svg.line(x.start, y(limit[1]), x.end, y(limit[1]), LIMIT, 1.3, "6 4")
         series = sorted(series, key=lambda s: s[2])  # what is emphasised is drawn last
-        labels = [y(s[3][-1][1]) for s in series]
-        texts = [s[0] for s in series]
-        colors = [s[1] for s in series]
-        if limit and limit[1] <= highest:
-            labels, texts, colors = labels + [y(limit[1])], texts + [limit[0]], colors + [LIMIT]
-        placed = spread(labels, 15, top, height - bottom)
-        for i, (_, color, emphasis, points) in enumerate(series):
+        labels = [("peak", LIMIT, False, x.end, y(limit[1]))] if limit and limit[1] <= highest else []
+        for text, color, emphasis, points in series:
             pixels = [(x(a), y(b)) for a, b in points]
             svg.path(pixels, color, 3.2 if emphasis else 1.6)
             for (px, py), (a, b) in zip(pixels, points):
-                svg.dot(px, py, color, 4.2 if emphasis else 2.6, title=f"{texts[i]}, {a:g}: {number(b)}")
-        for i, text in enumerate(texts):
-            end = x(series[i][3][-1][0]) + 5 if i < len(series) else x.end
-            if abs(placed[i] - labels[i]) > 3 or end < x.end - 25:
-                svg.line(end, labels[i], x.end + 12, placed[i], colors[i], 0.7, opacity=0.5)
-            svg.text(x.end + 15, placed[i] + 4, text, 12, colors[i], bold=i < len(series) and series[i][2])
+                svg.dot(px, py, color, 4.2 if emphasis else 2.6, title=f"{text}, {a:g}: {number(b)}")
+            end_x, end_y = pixels[-1]
+            if points[-1][0] < xs[-1]:  # ends early: labelled there
+                svg.text(end_x + 7, end_y + 12, text, 12, color, bold=emphasis)
+            else:
+                labels.append((text, color, emphasis, end_x + 5, end_y))
+        placed = spread([label[4] for label in labels], 15, top, height - bottom)
+        for (text, color, emphasis, end_x, end_y), label_y in zip(labels, placed):
+            if abs(label_y - end_y) > 3:
+                svg.line(end_x, end_y, x.end + 12, label_y, color, 0.7, opacity=0.5)
+            svg.text(x.end + 15, label_y + 4, text, 12, color, bold=emphasis)
     return str(svg)
 
 
@@ -224,13 +225,15 @@ def ratio_rows(title, color, groups):
     most = max([2.0] + [max(r, 1 / r) for r in ratios]) * 1.1
     x = Axis(1 / most, most, left, svg.width - right, log=True)
     top, bottom = 70, svg.height - 50
-    for value in (0.1, 0.2, 0.25, 1 / 3, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 4, 5, 10):
+    labelled = -math.inf
+    for value in (0.02, 0.05, 0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 3, 5, 10, 20, 50):
         if x.first < value < x.last:
             svg.line(x(value), top, x(value), bottom, FAINT if value == 1 else GRID, 1.4 if value == 1 else 1)
-            if value not in (0.25, 1 / 3, 0.8, 1.25) or most < 3.1:
+            if x(value) > labelled + 34:
                 svg.text(x(value), bottom + 17, number(value), 11, FAINT, "middle")
-    svg.text(x(1) - 8, bottom + 38, "slower  <", 12, FAINT, "end")
-    svg.text(x(1) + 8, bottom + 38, ">  faster than the best peer", 12, FAINT)
+                labelled = x(value)
+    svg.text(x(1) - 10, bottom + 38, "\u2190 slower", 12, FAINT, "end")
+    svg.text(x(1) + 10, bottom + 38, "faster than the best peer \u2192", 12, FAINT)
     y = top
     for name, entries in groups:
         y += 30
