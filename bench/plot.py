@@ -305,8 +305,11 @@ def sweep_panels(title, color, panels, columns=2):
         svg.path([(x(a), y(b)) for a, b in points], color, 1.4)
         for a, b in points:
             if a in cliffs:
-                svg.dot(x(a), y(b), alarm, 4, False, f"{a}: {number(b)}, {cliffs[a]:.2f} times slower")
-        # The worst few by name; the list has all.
-        for a in sorted(cliffs, key=lambda s: -cliffs[s])[:4]:
-            svg.text(x(a), y(dict(points)[a]) + 15, str(a), 11, alarm, "middle", bold=True)
+                svg.dot(x(a), y(b), alarm, 3, False, f"{a}: {number(b)}, {cliffs[a]:.2f} times slower")
+        # The worst by name where there is room; the list has all.
+        named = []
+        for a in sorted(cliffs, key=lambda s: -cliffs[s]):
+            if len(named) < 6 and all(abs(x(a) - other) > 30 for other in named):
+                svg.text(x(a), min(y(dict(points)[a]) + 15, y.start - 4), str(a), 11, alarm, "middle", bold=True)
+                named.append(x(a))
     return str(svg)

@@ -308,20 +308,25 @@ def write_comparison(data, output):
 
 
 def cliffs(points):
-    """{index: how many times slower per flop} of the shapes that are slower than their neighbours suggest.
+    """{index: times slower} of the sizes that are more than CLIFF times slower than their neighbours suggest.
 
-    What neighbours suggest is interpolated between the two below and the two above, on logarithmic scales: so a cost that
-    falls steadily, as of small sizes, is no cliff. points: [(size, seconds per flop), ...]
+    Either per flop, than what the two sizes below and the two above suggest, interpolated on logarithmic scales, so
+    that a cost that falls steadily, as of small sizes, is no cliff; or in seconds, than a larger size nearby: then
+    padding would pay. points: [(size, flops, seconds), ...]
     """
     found = {}
-    for i in range(2, len(points) - 2):
-        below, above = points[i - 2:i], points[i + 1:i + 3]
-        size_below, cost_below = (statistics.fmean(math.log(p[j]) for p in below) for j in (0, 1))
-        size_above, cost_above = (statistics.fmean(math.log(p[j]) for p in above) for j in (0, 1))
-        share = (math.log(points[i][0]) - size_below) / (size_above - size_below)
-        expected = math.exp(cost_below + share * (cost_above - cost_below))
-        if points[i][1] > CLIFF * expected:
-            found[i] = points[i][1] / expected
+    for i, (size, flops, seconds) in enumerate(points):
+        larger = [t for s, _, t in points[i + 1:] if s <= max(1.25 * size, size + 16)]
+        slower = seconds / min(larger) if larger else 0
+        if 2 <= i < len(points) - 2:
+            mean = lambda part, f: statistics.fmean(math.log(f(p)) for p in part)
+            below, above = points[i - 2:i], points[i + 1:i + 3]
+            sizes = [mean(part, lambda p: p[0]) for part in (below, above)]
+            costs = [mean(part, lambda p: p[2] / p[1]) for part in (below, above)]
+            share = (math.log(size) - sizes[0]) / (sizes[1] - sizes[0])
+            slower = max(slower, seconds / flops / math.exp(costs[0] + share * (costs[1] - costs[0])))
+        if slower > CLIFF:
+            found[i] = slower
     return found
 
 
@@ -336,7 +341,7 @@ def write_sweep(data, output):
             axis = max(range(3), key=lambda j: len({s[j] for s in shapes}))
             flops = [2.0 * m * n * k for m, n, k in shapes]
             seconds = [p[3] for p in series["points"]]
-            flagged = cliffs([(s[axis], t / f) for s, t, f in zip(shapes, seconds, flops)])
+            flagged = cliffs([(s[axis], f, t) for s, f, t in zip(shapes, flops, seconds)])
             for i, slower in flagged.items():
                 rows.append([types, series["name"], "x".join(map(str, shapes[i])), f"{flops[i] / seconds[i] * 1e-9:.1f}",
                              f"{slower:.2f}"])
@@ -348,8 +353,8 @@ def write_sweep(data, output):
             (output / f"sweep_{types}.svg").write_text(drawn[types])
     rows.sort(key=lambda row: -float(row[4]))
     header = ("types", "series", "m x n x k", "GFLOP/s", "times slower")
-    note = (f"Target {data['machine']['target']}. Listed: shapes more than {CLIFF} times slower per flop than the two "
-            "smaller and the two larger neighbours suggest.")
+    note = (f"Target {data['machine']['target']}. Listed: shapes more than {CLIFF} times slower, per flop than the two smaller "
+            "and the two larger neighbours suggest, or in time than a larger shape nearby.")
     (output / "sweep.md").write_text("\n\n".join(["# GEMM over sizes", note, table(header, rows) if rows else "None."]) +
                                      "\n")
     sections = [(f"{TYPES[types]}", svg) for types, svg in drawn.items()]
