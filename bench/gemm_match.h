@@ -97,7 +97,8 @@ class GemmMatch {
       : case_(gemm_case),
         options_(options),
         work_(gemm_case.shape, gemm_case.b_transposed),
-        turns_(options.threads == 1 ? process_seconds : wall_seconds) {
+        turns_(options.threads == 1 ? process_seconds : wall_seconds,
+               options.threads == 1 ? 0 : kRestSeconds) {
     const std::vector<GemmCheck> narrow = check_seven_bits(contenders);
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       const GemmRun run = contenders[i].prepare(work_.operands());
@@ -195,6 +196,7 @@ class GemmMatch {
   }
 
   static constexpr std::int64_t kPeakFmas = 1 << 20;
+  static constexpr double kRestSeconds = 40e-3;  // OpenBLAS's threads wait for 2^26 cycles
 
   const GemmCase case_;
   const MatchOptions options_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pool that Tessera runs on when several threads are compared. It waits actively, as the pools of
-// OpenMP and of the BLAS libraries do: waking a sleeping thread takes longer than a small product.
+// The pool that Tessera runs on when several threads are compared. It waits actively for a while, as the pools
+// of OpenMP and of the BLAS libraries do: waking a sleeping thread takes longer than a small product.
 #ifndef TESSERA_BENCH_THREAD_POOL_H_
 #define TESSERA_BENCH_THREAD_POOL_H_
 
@@ -20,7 +20,7 @@ class ThreadPool {
   }
   ~ThreadPool() {
     stop_ = true;
-    ++generation_;
+    start();
     for (std::thread& worker : workers_) worker.join();
   }
   ThreadPool(const ThreadPool&) = delete;
@@ -34,12 +34,17 @@ class ThreadPool {
     tasks_ = tasks;
     next_ = 0;
     busy_ = static_cast<int>(workers_.size());
-    ++generation_;
+    start();
     run_tasks();
     while (busy_ != 0) pause();
   }
 
  private:
+  void start() {
+    ++generation_;
+    generation_.notify_all();
+  }
+
   // Gives its processor up now and then, in case there are more threads than processors.
   static void pause() {
     for (int i = 0; i < 64; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -51,8 +56,10 @@ class ThreadPool {
   }
 
   void work() {
+    constexpr int kPauses = 10000;  // a few milliseconds
     for (std::uint64_t seen = 0;;) {
-      while (generation_ == seen) pause();
+      for (int i = 0; i < kPauses && generation_ == seen; ++i) pause();
+      generation_.wait(seen);
       seen = generation_;
       if (stop_) return;
       run_tasks();

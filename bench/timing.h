@@ -11,8 +11,10 @@
 #include <ctime>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <thread>
 #include <vector>
 
 namespace tessera::bench {
@@ -70,7 +72,10 @@ std::int64_t calls_for(F&& run, double seconds, Clock clock = thread_seconds) {
 // runs first.
 class RoundRobin {
  public:
-  explicit RoundRobin(Clock clock = thread_seconds) : clock_(clock) {}
+  // Before each turn everybody rests for `rest_seconds`, and the turn's contender runs once untimed: the
+  // threads of the one before wait actively for a while, on processors that this one needs.
+  explicit RoundRobin(Clock clock = thread_seconds, double rest_seconds = 0)
+      : clock_(clock), rest_seconds_(rest_seconds) {}
 
   // Times `run` in batches of as many calls as take `batch_seconds`, at least one.
   void add(std::function<void()> run, double batch_seconds) {
@@ -88,6 +93,10 @@ class RoundRobin {
     const std::size_t count = turns_.size();
     for (std::size_t i = 0; i < count; ++i) {
       Turn& turn = turns_[(i + rounds_) % count];
+      if (rest_seconds_ > 0) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(rest_seconds_));
+        turn.run();
+      }
       if (turn.before) turn.before();
       turn.seconds.push_back(seconds_per_call(turn.run, turn.calls, clock_));
     }
@@ -133,6 +142,7 @@ class RoundRobin {
   };
 
   const Clock clock_;
+  const double rest_seconds_;
   std::size_t rounds_ = 0;
   std::vector<Turn> turns_;
 };
