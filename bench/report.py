@@ -65,7 +65,7 @@ class Case:
     def ratio(self, packed):
         """How many times as fast as the best peer, and who that is: the median over the rounds."""
         ours, peer = self.find(OURS, packed), self.best_peer(packed)
-        if ours is None or peer is None:
+        if ours is None or ours["verdict"] not in RIGHT or peer is None:
             return None, peer and peer["name"]
         return (statistics.median(b / a for a, b in zip(ours["samples"], peer["samples"])), peer["name"])
 
