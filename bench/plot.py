@@ -143,7 +143,7 @@ def line_panels(title, x_label, y_label, panels, limit=None):
         if limit and limit[1] <= highest:
             svg.line(x.start, y(limit[1]), x.end, y(limit[1]), LIMIT, 1.3, "6 4")
         series = sorted(series, key=lambda s: s[2])  # what is emphasised is drawn last
-        labels = [("peak", LIMIT, False, x.end, y(limit[1]))] if limit and limit[1] <= highest else []
+        labels = [(limit[0], LIMIT, False, x.end, y(limit[1]))] if limit and limit[1] <= highest else []
         for text, color, emphasis, points in series:
             pixels = [(x(a), y(b)) for a, b in points]
             svg.path(pixels, color, 3.2 if emphasis else 1.6)
@@ -253,8 +253,10 @@ def ratio_rows(title, color, groups):
     return str(svg)
 
 
-def roofline(title, color, peak, slopes, points):
-    """slopes: (name, GB/s); points: (label, flops per byte, GFLOP/s of Tessera, of the best peer or None)."""
+def roofline(title, color, limit, slopes, points, unit):
+    """limit: (name, GFLOP/s); slopes: (name, GB/s); points: (label, flops per byte, GFLOP/s of Tessera, of the best peer),
+    each of the last two may be None."""
+    peak = limit[1]
     svg = Svg(1000, 520)
     svg.text(14, 26, title, 16, bold=True)
     legend(svg, 16, 52, [("tessera, the better of plain and packed", color, False, True),
@@ -263,15 +265,17 @@ def roofline(title, color, peak, slopes, points):
     speeds = [v for p in points for v in p[2:] if v]
     x = Axis(min(intensities) / 1.8, max(intensities) * 1.8, 70, 970, log=True)
     y = Axis(min(speeds) / 2, max([peak] + speeds) * 1.6, 464, 74, log=True)
-    frame(svg, x, y, "flops per byte that must be moved at least", "GFLOP/s")
+    frame(svg, x, y, "operations per byte that must be moved at least", unit)
     svg.line(x.start, y(peak), x.end, y(peak), LIMIT, 1.6)
-    svg.text(x.end - 4, y(peak) - 7, f"peak {number(peak)} GFLOP/s", 12, LIMIT, "end")
+    svg.text(x.end - 4, y(peak) - 7, f"{limit[0]}: {number(peak)} {unit}", 12, LIMIT, "end")
     for i, (name, bandwidth) in enumerate(slopes):
         first, last = max(x.first, y.first / bandwidth), min(x.last, peak / bandwidth)
         if first >= last:
             continue
         svg.line(x(first), y(first * bandwidth), x(last), y(last * bandwidth), LIMIT, 1.6 if i == 0 else 1,
                  None if i == 0 else "4 4", 1 if i == 0 else 0.6)
+        if x(last) - x(first) < 110:  # no room for its name
+            continue
         angle = -math.degrees(math.atan2(y(first * bandwidth) - y(last * bandwidth), x(last) - x(first)))
         # Beside the line, where the lines are furthest from the points: halfway up.
         middle = math.sqrt(first * last)

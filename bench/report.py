@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables, pictures and pages from what gemm_compare and gemm_sweep have measured; bench/compare calls it."""
 import math
+import re
 import statistics
 from html import escape
 
@@ -23,6 +24,10 @@ def color_of(name):
     return COLORS.get(name) or OTHERS[sum(map(ord, name)) % len(OTHERS)]
 
 
+def speed_unit(types):
+    return "GOP/s" if types == "s8" else "GFLOP/s"
+
+
 class Case:
     """One product: who was how fast."""
 
@@ -40,7 +45,7 @@ class Case:
 
     @property
     def unit(self):
-        return "GB/s" if self.memory_bound else "GFLOP/s"
+        return "GB/s" if self.memory_bound else speed_unit(self.types)
 
     def speed(self, result):
         return result["gb_per_second"] if self.memory_bound else result["gflops"]
@@ -56,15 +61,15 @@ class Case:
     def find(self, name, packed):
         return next((r for r in self.results if r["name"] == name and r["packed"] == packed), None)
 
-    def best_peer(self, packed):
-        """The fastest right result of anybody else; packed: of both kinds, otherwise of B as it is only."""
-        peers = [r for r in self.results if r["name"] in COLORS and r["name"] != OURS and r["verdict"] in RIGHT and
+    def best_peer(self, packed, verdicts=RIGHT):
+        """The fastest result of anybody else that is right; packed: of both kinds, otherwise of B as it is only."""
+        peers = [r for r in self.results if r["name"] in COLORS and r["name"] != OURS and r["verdict"] in verdicts and
                  (packed or not r["packed"])]
         return min(peers, key=lambda r: r["seconds"], default=None)
 
-    def ratio(self, packed):
+    def ratio(self, packed, verdicts=RIGHT):
         """How many times as fast as the best peer, and who that is: the median over the rounds."""
-        ours, peer = self.find(OURS, packed), self.best_peer(packed)
+        ours, peer = self.find(OURS, packed), self.best_peer(packed, verdicts)
         if ours is None or ours["verdict"] not in RIGHT or peer is None:
             return None, peer and peer["name"]
         return (statistics.median(b / a for a, b in zip(ours["samples"], peer["samples"])), peer["name"])
@@ -138,12 +143,14 @@ def case_tables(cases):
             columns = [(name, packed) for name in names for packed in (False, True)
                        if any(c.find(name, packed) for c in chosen)]
             header = ["m x n x k", "limit"] + [name + (" packed" if packed else "") for name, packed in columns]
-            header += ["ratio", "ratio packed"]
+            rounding = any(r["verdict"] == "rounds A" for c in chosen for r in c.results)
+            header += ["ratio", "ratio packed"] + ["ratio packed, A rounded"] * rounding
             rows = []
             for c in chosen:
                 limit = f"{plot.number(c.limit)} {c.unit}" if c.limit else c.unit
                 rows.append([c.label, limit] + [cell(c, c.find(*column)) for column in columns] +
-                            [ratio_text(c.ratio(packed)) for packed in (False, True)])
+                            [ratio_text(c.ratio(packed)) for packed in (False, True)] +
+                            [ratio_text(c.ratio(True, RIGHT + ("rounds A",)))] * rounding)
             yield f"{TYPES[types]}: {title}", header, rows
 
 
@@ -153,7 +160,8 @@ the operands are cold, of streaming reads from memory, both measured in the same
 fast as the best peer Tessera is (above 1: faster); "packed" means that B is reordered before the clock starts, and its \
 ratio is to the best of all peers, packed or not. B^T: B is stored as [n, k]. Cold: the caches are flushed before each \
 call. Results are checked on operands of all magnitudes: `~` rounds A to 16 bits, `!` saturates with bytes of all values \
-(right with those of 7 bits), `!!` is wrong; peers so marked are left out of the ratios."""
+(right with those of 7 bits), `!!` is wrong; results so marked are left out of the ratios, but for the last column where \
+there are peers that round A."""
 
 
 def checks_rows(cases, contenders):
@@ -182,7 +190,7 @@ def pictures(cases):
             yield f"square_{types}.svg", square_picture(types, squares)
         for group in ("decode", "batch", "prefill", "conv", "given"):
             members = [c for c in chosen if c.group == group]
-            for unit in ("GFLOP/s", "GB/s"):
+            for unit in (speed_unit(types), "GB/s"):
                 rows = [c for c in members if c.unit == unit]
                 if rows:
                     name = f"{group}_{types}" + ("_rows" if unit == "GB/s" and group == "given" else "")
@@ -202,11 +210,12 @@ def square_picture(types, squares):
     for packed in (False, True):
         names = list(dict.fromkeys(r["name"] for c in squares for r in c.results if r["packed"] == packed))
         series = [(name, color_of(name), name == OURS,
-                   [(c.n, c.find(name, packed)["gflops"]) for c in squares if c.find(name, packed)]) for name in names]
+                   [(c.n, r["gflops"]) for c in squares for r in [c.find(name, packed)] if r and r["verdict"] != "wrong"])
+                  for name in names]
         panels.append(("B packed before" if packed else "B as it is", series))
     peak = statistics.median(c.record["peak_gflops"] for c in squares)
-    limit = None if types == "s8" else ("peak", peak)
-    return plot.line_panels(f"{TYPES[types]}: squares", "m = n = k", "GFLOP/s", panels, limit)
+    limit = None if types == "s8" else ("peak" if types in ("f32", "f64") else "f32 peak", peak)
+    return plot.line_panels(f"{TYPES[types]}: squares", "m = n = k", speed_unit(types), panels, limit)
 
 
 def group_picture(types, group, cases, unit):
@@ -231,8 +240,8 @@ def roofline_picture(types, cases, machine):
     # Of one core each; for more threads only memory was measured.
     if machine["threads"] == 1:
         slopes += [(level, reads[level]) for level in ("L3", "L2", "L1") if level in reads]
-    title = f"{TYPES[types]}: roofline" + (" (of f32 multiply-adds)" if types == "s8" else "")
-    return plot.roofline(title, COLORS[OURS], peak, slopes, points)
+    name = "peak" if types in ("f32", "f64") else "peak of f32"
+    return plot.roofline(f"{TYPES[types]}: roofline", COLORS[OURS], (name, peak), slopes, points, speed_unit(types))
 
 
 STYLE = """body{font:15px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',Arial,sans-serif;color:#222;
@@ -290,7 +299,8 @@ def write_comparison(data, output):
     first = "".join(f"<p>{escape(line)}</p>" for line in machine_lines(machine))
     if summary:
         first += html_table(SUMMARY_HEADER, summary)
-    first += f'<p class="note">{escape(EXPLANATION)}</p>'
+    explanation = re.sub("`(.+?)`", r"<code>\1</code>", escape(EXPLANATION))
+    first += f'<p class="note">{explanation}</p>'
     sections = [("Summary", first)]
     for types, title in TYPES.items():
         content = "".join(svg for kind in ("ratio", "square", "decode", "batch", "prefill", "conv", "given", "roofline")
