@@ -44,7 +44,7 @@ constexpr char kHelp[] =
 their interquartile range. "of peak" is against a multiply-add loop in registers that takes turns with the
 others, in f64 for f64 and in f32 for all other types.
 The environment variable TESSERA_TARGET chooses the target; OpenBLAS, BLIS, oneDNN and libxsmm are then limited
-to the same instructions, unless OPENBLAS_CORETYPE or BLIS_ARCH_TYPE is set; the others can't be.
+to the same instructions, unless OPENBLAS_CORETYPE or BLIS_ARCH_TYPE is set; peers that can't be are left out.
 )";
 
 struct Options {

@@ -66,8 +66,8 @@ struct GemmContender {
 GemmContender tessera_contender(int threads = 1, bool packed = false,
                                 const std::string& variant = "");
 
-// Every peer that is installed, limited to `threads` threads and, where it can be, to the instructions of
-// Tessera's active target. Adds one line to `missing` for each that is not.
+// Every peer that is installed, limited to `threads` threads and to the instructions of Tessera's active target.
+// Adds one line to `missing` for each that is not, or that can't be limited so.
 std::vector<GemmContender> find_peers(int threads, std::vector<std::string>& missing);
 
 // Each adds to `found` or to `missing`. The first loads its libraries when the program runs; the others

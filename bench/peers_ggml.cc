@@ -99,8 +99,7 @@ void find_ggml(int threads, Contenders& found, Lines& missing) {
   for (const bool packed : {false, true}) {
     found.push_back(
         {.name = "ggml",
-         .description = std::string("ggml ") + ggml_version() + ", of its own choice with" +
-                        features(registry),
+         .description = std::string("ggml ") + ggml_version() + ":" + features(registry),
          .packed = packed,
          .f32 = [=](const GemmOperands<F32>& o) { return ggml_gemm(o, packed, backend); },
          .bf16 = [=](const GemmOperands<BF16>& o) { return ggml_gemm(o, packed, backend); },

@@ -32,8 +32,9 @@ void find_libxsmm(int threads, Contenders& found, Lines& missing) {
     missing.push_back("libxsmm: its kernels run on one thread");
     return;
   }
-  if (active_target() == Target::kAvx2) libxsmm_set_target_arch("hsw");
   libxsmm_init();
+  if (active_target() == Target::kSse4) libxsmm_set_target_arch("wsm");
+  if (active_target() == Target::kAvx2) libxsmm_set_target_arch("hsw");
   found.push_back(
       {.name = "libxsmm",
        .description = "libxsmm " LIBXSMM_CONFIG_VERSION " for " +

@@ -162,8 +162,7 @@ void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
       return onnxruntime_gemm(o, packed, *library);
     };
     found.push_back({.name = "onnxruntime",
-                     .description = "ONNX Runtime " + Ort::GetVersionString() +
-                                    ", instructions of its own choice",
+                     .description = "ONNX Runtime " + Ort::GetVersionString(),
                      .packed = packed,
                      .f32 = prepare,
                      .f64 = prepare,

@@ -124,7 +124,7 @@ void find_xnnpack(int threads, Contenders& found, Lines& missing) {
   }
   const pthreadpool_t pool =
       threads == 1 ? nullptr : pthreadpool_create(static_cast<std::size_t>(threads));
-  const std::string about = "XNNPACK (has no version numbers), instructions of its own choice";
+  const std::string about = "XNNPACK";
   found.push_back({.name = "xnnpack",
                    .description = about,
                    .f32 = [pool](const GemmOperands<F32>& o) { return multiply(o, pool); }});
