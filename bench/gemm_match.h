@@ -1,98 +1,211 @@
 // SPDX-License-Identifier: Apache-2.0
-// One GEMM case played in rounds by Tessera, its peers and the FMA peak probe.
+// One GEMM case: checked, then played in rounds by Tessera, its peers and the probes of what the machine can
+// do at most.
 #ifndef TESSERA_BENCH_GEMM_MATCH_H_
 #define TESSERA_BENCH_GEMM_MATCH_H_
 
-#include <algorithm>
 #include <cstdint>
-#include <cstdio>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/gemm_cases.h"
 #include "bench/gemm_workload.h"
 #include "bench/peak.h"
 #include "bench/peers.h"
+#include "bench/thread_pool.h"
 #include "bench/timing.h"
 
 namespace tessera::bench {
 
-template <class T>
-constexpr const char* kTypeName = sizeof(T) == sizeof(float) ? "f32" : "f64";
-
-struct GemmFigures {
-  double gflops, best_gflops;  // median and best round
-  double share_of_peak;        // median over the rounds, against the probe of the same round
-  double ratio, ratio_spread;  // speed of the first contender relative to this one
+struct MatchOptions {
+  int threads = 1;
+  // Least duration of a turn of a case that is not cold, by repeated calls.
+  double turn_seconds = 20e-3;
+  int rounds = 21;  // at most
+  int least_rounds = 5;
+  double seconds = 15;  // a case ends after the round in which it has taken so long
 };
 
-template <class T>
+struct GemmFigures {
+  std::size_t contender;  // index in the list that the match was given
+  GemmCheck check;
+  double seconds;                // per call: median over the rounds
+  double gflops, gb_per_second;  // at the median; the bytes are those that must be moved at least
+  double share_of_peak;  // of flops; median over the rounds, against the probe of the same round
+  double ratio, ratio_spread;   // speed of the first contender relative to this one
+  std::vector<double> samples;  // seconds per call in each round
+};
+
+struct GemmResult {
+  GemmCase gemm_case;
+  std::string types;
+  std::size_t rounds = 0;
+  double bytes = 0;               // that must be moved at least
+  double peak_gflops = 0;         // of f32 for all but f64
+  double read_gb_per_second = 0;  // from memory; 0 unless the case is cold
+  std::vector<GemmFigures> figures{};
+};
+
+// Memory far larger than the caches. Reading it flushes them, and shows what a streaming read can do.
+class CacheFlusher {
+ public:
+  explicit CacheFlusher(ThreadPool& pool)
+      : pool_(pool),
+        bytes_(dram_probe_bytes(machine_caches())),
+        memory_(tessera::detail::allocate_aligned(bytes_)) {
+    // Pages that were never written share one of zeros.
+    std::fill_n(memory_.get(), bytes_, std::byte{1});
+  }
+
+  void flush() {
+    const auto threads = static_cast<std::size_t>(pool_.threads());
+    const std::size_t part = bytes_ / threads / 4096 * 4096;
+    const auto read = [&](index_t i) {
+      peak_probe().read(memory_.get() + static_cast<std::size_t>(i) * part, part);
+    };
+    pool_(static_cast<index_t>(threads), read);
+  }
+  double bytes() const { return static_cast<double>(bytes_); }
+
+ private:
+  ThreadPool& pool_;
+  std::size_t bytes_;
+  tessera::detail::AlignedBytes memory_;
+};
+
+// What matches share: threads for the probes, and the memory that flushes caches once it is needed.
+struct MatchTools {
+  explicit MatchTools(int threads) : pool(threads) {}
+  CacheFlusher& flusher() {
+    if (!flusher_) flusher_.emplace(pool);
+    return *flusher_;
+  }
+  ThreadPool pool;
+
+ private:
+  std::optional<CacheFlusher> flusher_;
+};
+
+template <class Types>
 class GemmMatch {
  public:
-  // `contenders` must outlive the match. A turn lasts at least `turn_seconds`.
-  GemmMatch(const GemmShape& shape, const std::vector<GemmContender>& contenders,
-            double turn_seconds)
-      : work_(shape) {
-    const PeakProbe& probe = peak_probe();
-    const auto fma = sizeof(T) == sizeof(float) ? probe.fma_f32 : probe.fma_f64;
-    for (const GemmContender& who : contenders) {
-      turns_.add([this, &who] { work_.run(who); }, turn_seconds);
+  // `contenders` and `tools` must outlive the match. Those that can't do the case don't take part.
+  GemmMatch(const GemmCase& gemm_case, const std::vector<GemmContender>& contenders,
+            MatchTools& tools, const MatchOptions& options)
+      : case_(gemm_case),
+        options_(options),
+        work_(gemm_case.shape, gemm_case.b_transposed),
+        turns_(options.threads == 1 ? process_seconds : wall_seconds,
+               options.threads == 1 ? 0 : kRestSeconds) {
+    const std::vector<GemmCheck> narrow = check_seven_bits(contenders);
+    for (std::size_t i = 0; i < contenders.size(); ++i) {
+      const GemmRun run = contenders[i].prepare(work_.operands());
+      if (!run) continue;
+      GemmCheck check = work_.check(run);
+      if (GemmWorkload<Types>::kInteger && check.wrong() && !narrow[i].wrong()) {
+        check.verdict = kSaturates;
+      }
+      add(run.call, tools);
+      entries_.push_back({i, check});
     }
-    peak_ = contenders.size();
-    peak_flops_ = 2.0 * static_cast<double>(fma(kPeakFmas));
-    turns_.add([fma] { fma(kPeakFmas); }, 0.25 * turn_seconds);
+    add_probes(tools);
   }
   GemmMatch(const GemmMatch&) = delete;
   GemmMatch& operator=(const GemmMatch&) = delete;
 
   void round() { turns_.round(); }
 
-  // Seconds per call in the latest round.
-  double latest(std::size_t who) const { return turns_.latest(who); }
+  // Rounds as the options say.
+  void play() {
+    const double start = wall_seconds();
+    while (static_cast<int>(turns_.rounds()) < options_.rounds) {
+      round();
+      const bool late = wall_seconds() - start > options_.seconds;
+      if (late && static_cast<int>(turns_.rounds()) >= options_.least_rounds) break;
+    }
+  }
 
-  double peak_gflops() const { return 1e-9 * peak_flops_ / turns_.seconds(peak_); }
+  // Seconds per call in the latest round, of the first contender that takes part.
+  double latest() const { return turns_.latest(0); }
+  bool empty() const { return entries_.empty(); }
 
-  GemmFigures figures(std::size_t who) const {
-    const double flops = work_.shape.flops();
-    return {.gflops = 1e-9 * flops / turns_.seconds(who),
-            .best_gflops = 1e-9 * flops / turns_.best_seconds(who),
-            .share_of_peak = turns_.speed_ratio(who, peak_) * flops / peak_flops_,
-            .ratio = turns_.speed_ratio(0, who),
-            .ratio_spread = turns_.ratio_spread(0, who)};
+  GemmResult result() const {
+    GemmResult result{.gemm_case = case_, .types = Types::kName, .rounds = turns_.rounds()};
+    const double flops = case_.shape.flops();
+    result.bytes = least_bytes<Types>(case_.shape);
+    result.peak_gflops = 1e-9 * peak_flops_ / turns_.seconds(peak_);
+    if (case_.cold) result.read_gb_per_second = 1e-9 * read_bytes_ / turns_.seconds(read_);
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const double seconds = turns_.seconds(i);
+      result.figures.push_back({.contender = entries_[i].contender,
+                                .check = entries_[i].check,
+                                .seconds = seconds,
+                                .gflops = 1e-9 * flops / seconds,
+                                .gb_per_second = 1e-9 * result.bytes / seconds,
+                                .share_of_peak = turns_.speed_ratio(i, peak_) * flops / peak_flops_,
+                                .ratio = turns_.speed_ratio(0, i),
+                                .ratio_spread = turns_.ratio_spread(0, i),
+                                .samples = turns_.samples(i)});
+    }
+    return result;
   }
 
  private:
-  static constexpr std::int64_t kPeakFmas = 1 << 20;
+  struct Entry {
+    std::size_t contender;
+    GemmCheck check;
+  };
 
-  GemmWorkload<T> work_;
-  RoundRobin turns_;
-  std::size_t peak_ = 0;
-  double peak_flops_ = 0;
-};
-
-// The largest error of each contender over `shapes`, as a share of the bound (GemmWorkload::error),
-// printed as one line to `out`. Returns one line for each that is wrong.
-template <class T>
-std::string check_contenders(const std::vector<GemmContender>& contenders,
-                             const std::vector<GemmShape>& shapes, std::FILE* out) {
-  std::string wrong;
-  std::vector<double> worst(contenders.size(), 0);
-  for (const GemmShape& shape : shapes) {
-    GemmWorkload<T> work(shape);
-    for (std::size_t i = 0; i < contenders.size(); ++i) {
-      const double error = work.error(contenders[i]);
-      worst[i] = std::max(worst[i], error);
-      if (!(error <= 1)) {
-        wrong += contenders[i].name + " is wrong at " + shape.name() + " " + kTypeName<T> + "\n";
-      }
+  void add(const std::function<void()>& call, MatchTools& tools) {
+    if (case_.cold) {
+      turns_.add_after([&tools] { tools.flusher().flush(); }, call);
+    } else {
+      turns_.add(call, options_.turn_seconds);
     }
   }
-  std::fprintf(out, "%s: largest error, of the bound (k+1) u |A||B|:", kTypeName<T>);
-  for (std::size_t i = 0; i < contenders.size(); ++i) {
-    std::fprintf(out, "  %s %.3f", contenders[i].name.c_str(), worst[i]);
+
+  void add_probes(MatchTools& tools) {
+    const PeakProbe& probe = peak_probe();
+    const auto fma = std::is_same_v<Types, F64> ? probe.fma_f64 : probe.fma_f32;
+    peak_ = entries_.size();
+    peak_flops_ = 2.0 * static_cast<double>(fma(kPeakFmas)) * tools.pool.threads();
+    const auto run = [fma, &tools] {
+      tools.pool(tools.pool.threads(), [fma](index_t) { fma(kPeakFmas); });
+    };
+    turns_.add(run, 0.25 * options_.turn_seconds);
+    if (!case_.cold) return;
+    read_ = peak_ + 1;
+    read_bytes_ = tools.flusher().bytes();
+    turns_.add_after([] {}, [&tools] { tools.flusher().flush(); });
   }
-  std::fprintf(out, "\n");
-  return wrong;
-}
+
+  // Of integers only: what comes out where nothing can saturate.
+  std::vector<GemmCheck> check_seven_bits(const std::vector<GemmContender>& contenders) {
+    std::vector<GemmCheck> checks(contenders.size());
+    if constexpr (GemmWorkload<Types>::kInteger) {
+      work_.fill(GemmWorkload<Types>::Range::kSevenBits);
+      for (std::size_t i = 0; i < contenders.size(); ++i) {
+        if (const GemmRun run = contenders[i].prepare(work_.operands()))
+          checks[i] = work_.check(run);
+      }
+      work_.fill(GemmWorkload<Types>::Range::kFull);
+    }
+    return checks;
+  }
+
+  static constexpr std::int64_t kPeakFmas = 1 << 20;
+  static constexpr double kRestSeconds = 40e-3;  // OpenBLAS's threads wait for 2^26 cycles
+
+  const GemmCase case_;
+  const MatchOptions options_;
+  GemmWorkload<Types> work_;
+  RoundRobin turns_;
+  std::vector<Entry> entries_;
+  std::size_t peak_ = 0, read_ = 0;
+  double peak_flops_ = 0, read_bytes_ = 0;
+};
 
 }  // namespace tessera::bench
 

@@ -6,105 +6,128 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
-#include <random>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "bench/gemm_cases.h"
 #include "bench/peers.h"
 #include "tessera/core/scratch.h"
 
 namespace tessera::bench {
 
-struct GemmShape {
-  index_t m, n, k;
+// What a contender's result is worth.
+struct GemmCheck {
+  // Floats: the largest error as a share of the bound that any order of summation keeps,
+  // (k + 1) u sum |a| |b|. Integers: how many of the checked elements are wrong.
+  double error = 0;
+  const char* verdict = "";
 
-  double flops() const {
-    return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
-  }
-  std::string name() const {
-    return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k);
-  }
+  bool wrong() const { return std::string_view(verdict) == "wrong"; }
 };
 
-// Squares, and the shapes where a library that is tuned for squares shows it: decoding (M = 1, 8),
-// prefill, a deep inner product, a narrow result. (m, n, k)
-inline const std::vector<GemmShape> kSquareShapes = {
-    {16, 16, 16},    {32, 32, 32},    {64, 64, 64},    {128, 128, 128},    {192, 192, 192},
-    {256, 256, 256}, {384, 384, 384}, {512, 512, 512}, {1024, 1024, 1024}, {2048, 2048, 2048}};
-inline const std::vector<GemmShape> kOtherShapes = {{1, 2048, 2048},   {8, 2048, 2048},
-                                                    {128, 2048, 2048}, {64, 64, 8192},
-                                                    {2048, 16, 2048},  {500, 500, 500}};
+// "ok", "exact": right. "rounds A": within what rounding A to the type of B's elements explains.
+// "saturates": wrong with bytes of all values, right with those of 7 bits.
+inline constexpr const char *kOk = "ok", *kExact = "exact", *kRoundsA = "rounds A",
+                            *kSaturates = "saturates", *kWrong = "wrong";
 
-template <class T>
+template <class Types>
 class GemmWorkload {
  public:
-  // Full-range operands: signs, mantissas and exponents vary, over 2^16.
-  explicit GemmWorkload(const GemmShape& s)
-      : shape(s), a_(s.m * s.k), b_(s.k * s.n), c_(s.m * s.n + kGuard) {
-    std::mt19937 random(static_cast<unsigned>(s.m * 31 + s.n * 7 + s.k));
-    const auto fill = [&random](Matrix& x) {
+  using A = typename Types::A;
+  using B = typename Types::B;
+  using C = typename Types::C;
+  static constexpr bool kInteger = std::is_same_v<C, std::int32_t>;
+
+  // Full range: of floats, signs, mantissas and exponents vary, over 2^16. Seven bits: bytes from -64 to 63.
+  enum class Range { kFull, kSevenBits };
+
+  explicit GemmWorkload(const GemmShape& shape, bool b_transposed = false)
+      : shape_(shape),
+        b_transposed_(b_transposed),
+        rows_(sample(shape.m)),
+        cols_(sample(shape.n)),
+        a_(shape.m * shape.k),
+        b_(shape.k * shape.n),
+        c_(shape.m * shape.n) {
+    fill(Range::kFull);
+  }
+
+  GemmOperands<Types> operands() const {
+    return {shape_, b_transposed_, a_.data(), b_.data(), c_.data()};
+  }
+
+  // New values for A and B; whoever packed the old ones must do it again.
+  void fill(Range range) {
+    std::uint64_t state = static_cast<std::uint64_t>(shape_.m * 31 + shape_.n * 7 + shape_.k) | 1;
+    const auto values = [&](auto& x) {
       for (index_t i = 0; i < x.size; ++i) {
-        const auto mantissa = static_cast<T>(random()) / T(4294967296.0) - T(0.5);
-        x.data()[i] = std::ldexp(mantissa, static_cast<int>(random() % 17) - 8);
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17;  // Marsaglia's xorshift
+        x.data()[i] = value<std::remove_cvref_t<decltype(x.data()[0])>>(state, range);
       }
     };
-    fill(a_);
-    fill(b_);
+    values(a_);
+    values(b_);
+    compute_expected();
   }
 
-  void run(const GemmContender& who) {
-    who.gemm<T>()(shape.m, shape.n, shape.k, a_.data(), b_.data(), c_.data());
-  }
-
-  // Runs `who` once and returns its largest error as a share of the bound that any order of summation
-  // keeps, (k + 1) u sum |a| |b|; above 1 it is wrong. Checks up to 64 x 64 elements, edges first.
-  // Infinity where an element was left out, or memory behind C was written.
-  double error(const GemmContender& who) {
-    constexpr T kPoison = std::numeric_limits<T>::quiet_NaN();
-    std::fill_n(c_.data(), c_.size, kPoison);
-    run(who);
-    const T* const c = c_.data();
-    const index_t count = shape.m * shape.n;
-    for (index_t i = 0; i < c_.size; ++i) {
-      if ((i < count) != (c[i] == c[i])) return std::numeric_limits<double>::infinity();
+  // Runs once and compares up to 64 x 64 elements with a sum in twice the precision. Wrong too where an
+  // element was left out, or memory behind C was written.
+  GemmCheck check(const GemmRun& run) {
+    std::memset(c_.memory.get(), kPoison, c_.bytes());
+    run.call();
+    if (run.finish) run.finish();
+    const auto* const end = reinterpret_cast<const unsigned char*>(c_.data() + c_.size);
+    if (std::any_of(end, end + kPadding, [](unsigned char x) { return x != kPoison; })) {
+      return {std::numeric_limits<double>::infinity(), kWrong};
     }
-    // A sum in twice the precision, or what comes closest.
-    using Wide = std::conditional_t<sizeof(T) == sizeof(float), double, long double>;
-    double worst = 0;
-    for (const index_t i : sample(shape.m)) {
-      for (const index_t j : sample(shape.n)) {
-        Wide sum = 0, magnitude = 0;
-        for (index_t l = 0; l < shape.k; ++l) {
-          const Wide product = static_cast<Wide>(a_.data()[i * shape.k + l]) *
-                               static_cast<Wide>(b_.data()[l * shape.n + j]);
-          sum += product;
-          magnitude += std::abs(product);
-        }
-        const Wide unit = std::numeric_limits<T>::epsilon() / 2;
-        const Wide bound = static_cast<Wide>(shape.k + 1) * unit * magnitude;
-        const Wide difference = std::abs(static_cast<Wide>(c[i * shape.n + j]) - sum);
-        if (difference > 0) worst = std::max(worst, static_cast<double>(difference / bound));
-      }
-    }
-    return worst;
+    return kInteger ? check_exact() : check_rounding();
   }
-
-  const GemmShape shape;
 
  private:
-  static constexpr index_t kGuard = 64;  // elements behind C
+  static constexpr index_t kPadding = 128;        // bytes behind each operand that some peers read
+  static constexpr unsigned char kPoison = 0xff;  // floats of it are NaN
 
+  // Twice the precision, or what comes closest.
+  using Wide = std::conditional_t<kInteger, std::int64_t,
+                                  std::conditional_t<sizeof(C) == 4, double, long double>>;
+
+  template <class T>
   struct Matrix {
     explicit Matrix(index_t elements)
-        : size(elements),
-          memory(
-              tessera::detail::allocate_aligned(static_cast<std::size_t>(elements) * sizeof(T))) {}
+        : size(elements), memory(tessera::detail::allocate_aligned(bytes())) {
+      std::memset(memory.get(), 0, bytes());
+    }
+    std::size_t bytes() const { return static_cast<std::size_t>(size) * sizeof(T) + kPadding; }
     T* data() const { return reinterpret_cast<T*>(memory.get()); }
     index_t size;
     tessera::detail::AlignedBytes memory;
   };
+
+  template <class T>
+  static T value(std::uint64_t random, Range range) {
+    if constexpr (std::is_same_v<T, std::int8_t>) {
+      const auto byte = static_cast<std::int8_t>(random >> 32);
+      return range == Range::kFull ? byte : static_cast<std::int8_t>(byte >> 1);
+    } else {
+      const double mantissa = static_cast<double>(random >> 11) * 0x1p-53 - 0.5;
+      const auto exponent = static_cast<int>(random % 17) - 8;
+      const double power = exponent < 0 ? 1.0 / (1 << -exponent) : 1 << exponent;
+      if constexpr (std::is_same_v<T, double>) return mantissa * power;
+      return static_cast<T>(static_cast<float>(mantissa * power));
+    }
+  }
+
+  template <class T>
+  static Wide wide(T x) {
+    if constexpr (sizeof(T) == 2) {
+      return static_cast<Wide>(static_cast<float>(x));
+    } else {
+      return static_cast<Wide>(x);
+    }
+  }
 
   // Up to 64 indices below `extent`: both ends and an even spread between them.
   static std::vector<index_t> sample(index_t extent) {
@@ -122,7 +145,60 @@ class GemmWorkload {
     return indices;
   }
 
-  Matrix a_, b_, c_;
+  void compute_expected() {
+    const auto [m, n, k] = shape_;
+    const index_t step = b_transposed_ ? 1 : n, stride = b_transposed_ ? k : 1;
+    expected_.clear();
+    for (const index_t i : rows_) {
+      for (const index_t j : cols_) {
+        Wide sum = 0, magnitude = 0;
+        for (index_t l = 0; l < k; ++l) {
+          const Wide product = wide(a_.data()[i * k + l]) * wide(b_.data()[l * step + j * stride]);
+          sum += product;
+          magnitude += product < 0 ? -product : product;
+        }
+        expected_.push_back({i * n + j, sum, magnitude});
+      }
+    }
+  }
+
+  GemmCheck check_exact() const {
+    const auto wrong = [this](const Expected& e) { return wide(c_.data()[e.index]) != e.sum; };
+    const auto count = std::count_if(expected_.begin(), expected_.end(), wrong);
+    return {static_cast<double>(count), count == 0 ? kExact : kWrong};
+  }
+
+  GemmCheck check_rounding() const {
+    // Half a unit in the last place of C's elements, and of B's where A may be rounded to them.
+    const double unit = static_cast<double>(std::numeric_limits<C>::epsilon()) / 2;
+    const double unit_a = std::is_same_v<B, bf16> ? 0x1p-8 : std::is_same_v<B, f16> ? 0x1p-11 : 0;
+    double worst = 0, worst_rounded = 0;
+    for (const Expected& e : expected_) {
+      const C c = c_.data()[e.index];
+      if (c != c) return {std::numeric_limits<double>::infinity(), kWrong};
+      const Wide difference = wide(c) - e.sum;
+      const double error = static_cast<double>(difference < 0 ? -difference : difference);
+      const double magnitude = static_cast<double>(e.magnitude);
+      const double bound = static_cast<double>(shape_.k + 1) * unit * magnitude;
+      if (error == 0) continue;
+      worst = std::max(worst, error / bound);
+      worst_rounded = std::max(worst_rounded, error / (bound + unit_a * magnitude));
+    }
+    return {worst, worst <= 1 ? kOk : worst_rounded <= 1 ? kRoundsA : kWrong};
+  }
+
+  struct Expected {
+    index_t index;  // of the element in C
+    Wide sum, magnitude;
+  };
+
+  const GemmShape shape_;
+  const bool b_transposed_;
+  const std::vector<index_t> rows_, cols_;
+  Matrix<A> a_;
+  Matrix<B> b_;
+  Matrix<C> c_;
+  std::vector<Expected> expected_;
 };
 
 }  // namespace tessera::bench

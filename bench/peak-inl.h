@@ -21,6 +21,10 @@ inline constexpr int kPeakChains = kVectorRegisters >= 32 ? 24 : 12;
 // Multiply-adds of a chain per loop iteration, so that the loop itself costs nothing.
 inline constexpr int kPeakSteps = 16;
 
+// Parts of the buffer that are read side by side: the hardware prefetches along each of them. From memory, one reads
+// 14.9 GB/s on a Sapphire Rapids Xeon, two or more 16.3 (2026-11).
+inline constexpr size_t kReadStreams = 4;
+
 template <class D, class... Acc>
 TESSERA_INLINE void peak_step(Vec<D> x, Vec<D> y, Acc&... acc) {
   ((acc = mul_add(x, y, acc)), ...);
@@ -55,21 +59,23 @@ std::int64_t peak_fmas(std::int64_t fmas) {
 
 // Or: one operation per load, on as many ports as any other.
 template <class D, size_t... kI, class... Acc>
-TESSERA_INLINE void read_step(D d, const int32_t* p, size_t step, std::index_sequence<kI...>,
+TESSERA_INLINE void read_step(D d, const int32_t* p, size_t stream, std::index_sequence<kI...>,
                               Acc&... acc) {
-  ((acc = bit_or(acc, load(d, p + kI * step))), ...);
+  ((acc = bit_or(acc, load(d, p + kI % kReadStreams * stream + kI / kReadStreams * lanes(d)))),
+   ...);
 }
 
 inline void peak_read(const std::byte* data, size_t bytes) {
   constexpr size_t kVectors = 8;
   const Tag<int32_t> d;
   [[maybe_unused]] static volatile int32_t sink;
-  const size_t step = lanes(d);
+  const size_t step = kVectors / kReadStreams * lanes(d);
   const auto* p = reinterpret_cast<const int32_t*>(data);
-  const auto* const end = p + bytes / sizeof(int32_t) / (kVectors * step) * (kVectors * step);
+  const size_t stream = bytes / sizeof(int32_t) / kReadStreams / step * step;
+  const auto* const end = p + stream;
   with_accumulators<kVectors>(d, [&](auto&... acc) TESSERA_LAMBDA {
-    for (; p != end; p += kVectors * step) {
-      read_step(d, p, step, std::make_index_sequence<kVectors>(), acc...);
+    for (; p != end; p += step) {
+      read_step(d, p, stream, std::make_index_sequence<kVectors>(), acc...);
     }
     auto any = zero(d);
     ((any = bit_or(any, acc)), ...);

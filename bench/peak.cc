@@ -65,6 +65,8 @@ constexpr const PeakProbe* kProbes[] = {
 #endif
 };
 
+constexpr std::size_t kMega = std::size_t{1} << 20;
+
 // GB/s of reading the first `bytes` of `data` over and over: the best of a few timings.
 double read_gb_per_second(const PeakProbe& probe, const std::byte* data, std::size_t bytes) {
   const auto pass = [&] { probe.read(data, bytes); };
@@ -107,18 +109,21 @@ double fma_peak_gflops(const PeakProbe& probe, int trials) {
 template double fma_peak_gflops<float>(const PeakProbe&, int);
 template double fma_peak_gflops<double>(const PeakProbe&, int);
 
+std::size_t dram_probe_bytes(const CacheSizes& caches) {
+  const std::size_t last = std::max({caches.l1d.bytes, caches.l2.bytes, caches.l3.bytes});
+  return std::clamp(4 * last, 64 * kMega, 1024 * kMega);
+}
+
 std::vector<ReadBandwidth> read_bandwidth(const PeakProbe& probe, const CacheSizes& caches) {
-  constexpr std::size_t kMega = std::size_t{1} << 20;
   std::vector<ReadBandwidth> result;
   const std::size_t l1 = caches.l1d.bytes, l2 = caches.l2.bytes;
   const std::size_t l3 =
       caches.l3.bytes / static_cast<std::size_t>(std::max(caches.l3.shared_by, 1));
-  const std::size_t last = std::max({l1, l2, caches.l3.bytes});
   if (l1 != 0) result.push_back({"L1", l1 / 2, 0});
   if (l2 != 0) result.push_back({"L2", l2 / 2, 0});
   // A huge L3 belongs to many cores, whatever a virtual machine says: no more than well beyond L2.
   if (l3 > l2) result.push_back({"L3", std::min(l3 / 2, std::max(4 * l2, 16 * kMega)), 0});
-  result.push_back({"DRAM", std::clamp(4 * last, 64 * kMega, 1024 * kMega), 0});
+  result.push_back({"DRAM", dram_probe_bytes(caches), 0});
 
   const std::size_t most = result.back().bytes;
   const auto memory = tessera::detail::allocate_aligned(most);

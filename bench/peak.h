@@ -38,8 +38,11 @@ struct ReadBandwidth {
   double gb_per_second;
 };
 
+// Size of a buffer that does not stay in any cache: four times the last level, but at most 1 GiB.
+std::size_t dram_probe_bytes(const CacheSizes& caches);
+
 // One entry per cache level that exists, and memory. The buffers fill half of a level, so that they
-// stay in it; memory is read through a buffer of four times the last level, but at most 1 GiB.
+// stay in it; memory is read through a buffer of dram_probe_bytes().
 std::vector<ReadBandwidth> read_bandwidth(const PeakProbe& probe,
                                           const CacheSizes& caches = machine_caches());
 

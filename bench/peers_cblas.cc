@@ -13,26 +13,47 @@
 namespace tessera::bench {
 namespace {
 
-enum : int { kRowMajor = 101, kNoTranspose = 111 };  // of CBLAS_ORDER, CBLAS_TRANSPOSE
+// Of CBLAS_ORDER, CBLAS_TRANSPOSE.
+enum : int { kRowMajor = 101, kNoTranspose = 111, kTranspose = 112 };
 
 template <class T>
 using CblasGemm = void (*)(int order, int transpose_a, int transpose_b, int m, int n, int k,
                            T alpha, const T* a, int lda, const T* b, int ldb, T beta, T* c,
                            int ldc);
+template <class T>
+using CblasGemv = void (*)(int order, int transpose, int rows, int cols, T alpha, const T* a,
+                           int lda, const T* x, int stride_x, T beta, T* y, int stride_y);
 
 template <class F>
 F symbol(void* library, const char* name) {
   return reinterpret_cast<F>(dlsym(library, name));
 }
 
-template <class T>
-GemmFunction<T> cblas_gemm(void* library, const char* name) {
-  const auto gemm = symbol<CblasGemm<T>>(library, name);
+// A product of one row is a gemv, as whoever knows BLAS would write it: some libraries' gemm is several
+// times slower there.
+template <class Types>
+GemmPrepare<Types> cblas_gemm(void* library, const char* gemm_name, const char* gemv_name) {
+  using T = typename Types::C;
+  const auto gemm = symbol<CblasGemm<T>>(library, gemm_name);
+  const auto gemv = symbol<CblasGemv<T>>(library, gemv_name);
   if (gemm == nullptr) return nullptr;
-  return [gemm](index_t m, index_t n, index_t k, const T* a, const T* b, T* c) {
-    const int rows = static_cast<int>(m), cols = static_cast<int>(n), depth = static_cast<int>(k);
-    gemm(kRowMajor, kNoTranspose, kNoTranspose, rows, cols, depth, T{1}, a, depth, b, cols, T{0}, c,
-         cols);
+  return [gemm, gemv](const GemmOperands<Types>& o) -> GemmRun {
+    const int m = static_cast<int>(o.shape.m), n = static_cast<int>(o.shape.n);
+    const int k = static_cast<int>(o.shape.k);
+    if (m == 1 && gemv != nullptr) {
+      const int transpose = o.b_transposed ? kNoTranspose : kTranspose;
+      const int rows = o.b_transposed ? n : k, cols = o.b_transposed ? k : n;
+      return {
+          [=] { gemv(kRowMajor, transpose, rows, cols, T{1}, o.b, cols, o.a, 1, T{0}, o.c, 1); },
+          {}};
+    }
+    const int transpose = o.b_transposed ? kTranspose : kNoTranspose;
+    const int ldb = o.b_transposed ? k : n;
+    return {[=] {
+              gemm(kRowMajor, kNoTranspose, transpose, m, n, k, T{1}, o.a, k, o.b, ldb, T{0}, o.c,
+                   n);
+            },
+            {}};
   };
 }
 
@@ -66,11 +87,11 @@ const char* core_name(const CoreNames& names) {
 GemmContender make_contender(const std::string& name, void* library, std::string description) {
   return {.name = name,
           .description = std::move(description),
-          .f32 = cblas_gemm<float>(library, "cblas_sgemm"),
-          .f64 = cblas_gemm<double>(library, "cblas_dgemm")};
+          .f32 = cblas_gemm<F32>(library, "cblas_sgemm", "cblas_sgemv"),
+          .f64 = cblas_gemm<F64>(library, "cblas_dgemm", "cblas_dgemv")};
 }
 
-void add(GemmContender peer, std::vector<GemmContender>& found, std::vector<std::string>& missing) {
+void add(GemmContender peer, Contenders& found, Lines& missing) {
   if (!peer.f32 || !peer.f64) {
     missing.push_back(peer.name + ": loaded, but it has no cblas_sgemm and cblas_dgemm");
   } else {
@@ -94,11 +115,14 @@ GemmContender cblas_contender(const std::string& name, const std::string& file) 
   return contender;
 }
 
-void find_cblas_peers(std::vector<GemmContender>& found, std::vector<std::string>& missing) {
-  set_default("OPENBLAS_NUM_THREADS", "1");
+void find_cblas(int threads, Contenders& found, Lines& missing) {
+  const std::string count = std::to_string(threads);
+  set_default("OPENBLAS_NUM_THREADS", count.c_str());
   set_default("OPENBLAS_CORETYPE", core_name({"Nehalem", "Haswell"}));
   if (void* openblas = load("TESSERA_BENCH_OPENBLAS", {"libopenblas.so.0", "libopenblas.so"})) {
-    if (const auto set = symbol<void (*)(int)>(openblas, "openblas_set_num_threads")) set(1);
+    if (const auto set = symbol<void (*)(int)>(openblas, "openblas_set_num_threads")) {
+      set(threads);
+    }
     std::string about = "?";
     if (const auto config = symbol<const char* (*)()>(openblas, "openblas_get_config")) {
       about = config();
@@ -112,7 +136,7 @@ void find_cblas_peers(std::vector<GemmContender>& found, std::vector<std::string
     missing.push_back(missing_line("openblas", "libopenblas0", "TESSERA_BENCH_OPENBLAS"));
   }
 
-  set_default("BLIS_NUM_THREADS", "1");
+  set_default("BLIS_NUM_THREADS", count.c_str());
   set_default("BLIS_ARCH_TYPE", core_name({"generic", "haswell"}));
   if (void* blis = load("TESSERA_BENCH_BLIS", {"libblis.so.4", "libblis.so.5", "libblis.so"})) {
     std::string about = "BLIS ";

@@ -11,19 +11,32 @@
 #include <ctime>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <thread>
 #include <vector>
 
 namespace tessera::bench {
 
-// Seconds that this thread has run: time in which it was descheduled does not count. Only for work that
-// stays on the calling thread.
-inline double thread_seconds() {
+inline double clock_seconds(clockid_t clock) {
   timespec t;
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  clock_gettime(clock, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
+
+// Seconds that this thread has run: time in which it was descheduled does not count. Only for work that
+// stays on the calling thread.
+inline double thread_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
+
+// Seconds that all threads of this process have run, for others' code on one thread: if it starts a second
+// one after all, it pays for it.
+inline double process_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
+
+// Seconds that have passed, for work on several threads.
+inline double wall_seconds() { return clock_seconds(CLOCK_MONOTONIC); }
+
+using Clock = double (*)();
 
 inline double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -35,19 +48,19 @@ inline double median(std::vector<double> values) {
 
 // Seconds per call of `run`, over `calls` calls.
 template <class F>
-double seconds_per_call(F&& run, std::int64_t calls) {
-  const double start = thread_seconds();
+double seconds_per_call(F&& run, std::int64_t calls, Clock clock = thread_seconds) {
+  const double start = clock();
   for (std::int64_t i = 0; i < calls; ++i) run();
-  return (thread_seconds() - start) / static_cast<double>(calls);
+  return (clock() - start) / static_cast<double>(calls);
 }
 
 // How many calls of `run` take at least `seconds`. Warms up what `run` uses.
 template <class F>
-std::int64_t calls_for(F&& run, double seconds) {
+std::int64_t calls_for(F&& run, double seconds, Clock clock = thread_seconds) {
   run();
   std::int64_t calls = 1;
   for (;;) {
-    const double each = std::max(seconds_per_call(run, calls), 1e-9);
+    const double each = std::max(seconds_per_call(run, calls, clock), 1e-9);
     if (each * static_cast<double>(calls) >= 0.5 * seconds) {
       return std::max<std::int64_t>(1, static_cast<std::int64_t>(seconds / each + 0.999));
     }
@@ -59,18 +72,33 @@ std::int64_t calls_for(F&& run, double seconds) {
 // runs first.
 class RoundRobin {
  public:
+  // Before each turn everybody rests for `rest_seconds`, and the turn's contender runs once untimed: the
+  // threads of the one before wait actively for a while, on processors that this one needs.
+  explicit RoundRobin(Clock clock = thread_seconds, double rest_seconds = 0)
+      : clock_(clock), rest_seconds_(rest_seconds) {}
+
   // Times `run` in batches of as many calls as take `batch_seconds`, at least one.
   void add(std::function<void()> run, double batch_seconds) {
-    calls_.push_back(calls_for(run, batch_seconds));
-    runs_.push_back(std::move(run));
-    seconds_.emplace_back();
+    const std::int64_t calls = calls_for(run, batch_seconds, clock_);
+    turns_.push_back({std::move(run), {}, calls, {}});
+  }
+
+  // Times single calls of `run`, each after a call of `before` that is not timed.
+  void add_after(std::function<void()> before, std::function<void()> run) {
+    run();
+    turns_.push_back({std::move(run), std::move(before), 1, {}});
   }
 
   void round() {
-    const std::size_t count = runs_.size();
+    const std::size_t count = turns_.size();
     for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t who = (i + rounds_) % count;
-      seconds_[who].push_back(seconds_per_call(runs_[who], calls_[who]));
+      Turn& turn = turns_[(i + rounds_) % count];
+      if (rest_seconds_ > 0) {
+        std::this_thread::sleep_for(std::chrono::duration<double>(rest_seconds_));
+        turn.run();
+      }
+      if (turn.before) turn.before();
+      turn.seconds.push_back(seconds_per_call(turn.run, turn.calls, clock_));
     }
     ++rounds_;
   }
@@ -78,14 +106,13 @@ class RoundRobin {
   std::size_t rounds() const { return rounds_; }
 
   // Median seconds per call.
-  double seconds(std::size_t who) const { return median(seconds_[who]); }
+  double seconds(std::size_t who) const { return median(turns_[who].seconds); }
 
-  double best_seconds(std::size_t who) const {
-    return *std::min_element(seconds_[who].begin(), seconds_[who].end());
-  }
+  // Seconds per call in each round.
+  const std::vector<double>& samples(std::size_t who) const { return turns_[who].seconds; }
 
   // The latest round's seconds per call.
-  double latest(std::size_t who) const { return seconds_[who].back(); }
+  double latest(std::size_t who) const { return turns_[who].seconds.back(); }
 
   // Median over the rounds of the speed of `who` relative to `other`: above 1, `who` is faster.
   double speed_ratio(std::size_t who, std::size_t other) const {
@@ -102,14 +129,22 @@ class RoundRobin {
  private:
   std::vector<double> ratios(std::size_t who, std::size_t other) const {
     std::vector<double> r;
-    for (std::size_t i = 0; i < rounds_; ++i) r.push_back(seconds_[other][i] / seconds_[who][i]);
+    for (std::size_t i = 0; i < rounds_; ++i) {
+      r.push_back(turns_[other].seconds[i] / turns_[who].seconds[i]);
+    }
     return r;
   }
 
+  struct Turn {
+    std::function<void()> run, before;
+    std::int64_t calls;           // of run, timed together
+    std::vector<double> seconds;  // per call, one for each round
+  };
+
+  const Clock clock_;
+  const double rest_seconds_;
   std::size_t rounds_ = 0;
-  std::vector<std::function<void()>> runs_;
-  std::vector<std::int64_t> calls_;
-  std::vector<std::vector<double>> seconds_;
+  std::vector<Turn> turns_;
 };
 
 }  // namespace tessera::bench

@@ -13,13 +13,14 @@
 namespace tessera::bench {
 namespace {
 
-template <class T>
+template <class Types>
 int count(const GemmShape& shape, const GemmContender& who) {
-  GemmWorkload<T> work(shape);
-  const double error = work.error(who);
-  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", error, who.description.c_str());
-  if (!(error <= 1)) return EXIT_FAILURE;
-  count_region([&] { work.run(who); });
+  GemmWorkload<Types> work(shape);
+  const GemmRun run = who.prepare(work.operands());
+  const GemmCheck check = work.check(run);
+  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", check.error, who.description.c_str());
+  if (check.wrong()) return EXIT_FAILURE;
+  count_region(run.call);
   return EXIT_SUCCESS;
 }
 
@@ -30,7 +31,7 @@ int run(int argc, char** argv) {
   }
   const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
   const GemmContender who = argc == 6 ? cblas_contender("blas", argv[5]) : tessera_contender();
-  return std::string(argv[1]) == "f32" ? count<float>(shape, who) : count<double>(shape, who);
+  return std::string(argv[1]) == "f32" ? count<F32>(shape, who) : count<F64>(shape, who);
 }
 
 }  // namespace

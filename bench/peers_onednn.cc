@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// oneDNN: a matmul primitive, with B in the caller's layout or in the one that the primitive likes best.
+#include <dlfcn.h>
+
+#include <dnnl.hpp>
+#include <memory>
+#include <string_view>
+#include <unordered_map>
+
+#include "bench/peers.h"
+#include "tessera/dispatch/dispatch.h"
+
+namespace tessera::bench {
+namespace {
+
+using Type = dnnl::memory::data_type;
+using Tag = dnnl::memory::format_tag;
+
+template <class T>
+constexpr Type kType = std::is_same_v<T, float>          ? Type::f32
+                       : std::is_same_v<T, std::int8_t>  ? Type::s8
+                       : std::is_same_v<T, std::int32_t> ? Type::s32
+                       : std::is_same_v<T, bf16>         ? Type::bf16
+                                                         : Type::f16;
+
+struct Library {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+};
+Library& library() {
+  static Library instance;
+  return instance;
+}
+
+// The primitive for A of type `a_type`; false if there is only a reference implementation, which nobody
+// would use.
+bool describe(const GemmShape& s, Type a_type, Type b_type, Type c_type, Tag b_tag,
+              dnnl::matmul::primitive_desc& description) {
+  try {
+    description = dnnl::matmul::primitive_desc(library().engine,
+                                               dnnl::memory::desc({s.m, s.k}, a_type, Tag::ab),
+                                               dnnl::memory::desc({s.k, s.n}, b_type, b_tag),
+                                               dnnl::memory::desc({s.m, s.n}, c_type, Tag::ab));
+  } catch (const dnnl::error&) {
+    return false;
+  }
+  return std::string_view(description.impl_info_str()).find("ref") == std::string_view::npos;
+}
+
+// How B is given to the primitive, and A.
+enum class Form {
+  kPlain,
+  kPacked,
+  kRounding,  // packed, and A rounded to 16 bits like the weights, as a part of the call
+};
+
+template <class Types>
+GemmRun onednn_gemm(const GemmOperands<Types>& o, Form form) {
+  constexpr Type kA = kType<typename Types::A>, kB = kType<typename Types::B>,
+                 kC = kType<typename Types::C>;
+  const bool packed = form != Form::kPlain, rounding = form == Form::kRounding;
+  const Tag stored = o.b_transposed ? Tag::ba : Tag::ab;
+  const Tag wanted = packed ? Tag::any : stored;
+  auto& [engine, stream] = library();
+  dnnl::matmul::primitive_desc description;
+  if (!describe(o.shape, rounding ? kB : kA, kB, kC, wanted, description)) return {};
+
+  const auto data = [](const auto* p) {
+    return const_cast<void*>(
+        static_cast<const void*>(p));  // oneDNN knows no memory that is only read
+  };
+  const dnnl::memory a_given({{o.shape.m, o.shape.k}, kA, Tag::ab}, engine, data(o.a));
+  const dnnl::memory b_given({{o.shape.k, o.shape.n}, kB, stored}, engine, data(o.b));
+  const dnnl::memory c({{o.shape.m, o.shape.n}, kC, Tag::ab}, engine, data(o.c));
+  const dnnl::memory a = rounding ? dnnl::memory(description.src_desc(), engine) : a_given;
+  dnnl::memory b = b_given;
+  if (packed) {
+    b = dnnl::memory(description.weights_desc(), engine);
+    dnnl::reorder(b_given, b).execute(stream, {{DNNL_ARG_FROM, b_given}, {DNNL_ARG_TO, b}});
+    stream.wait();
+  }
+  const dnnl::matmul matmul(description);
+  const std::unordered_map<int, dnnl::memory> arguments = {
+      {DNNL_ARG_SRC, a}, {DNNL_ARG_WEIGHTS, b}, {DNNL_ARG_DST, c}};
+  const dnnl::reorder round = rounding ? dnnl::reorder(a_given, a) : dnnl::reorder();
+  return {[=] {
+            dnnl::stream& in = library().stream;
+            if (rounding) round.execute(in, {{DNNL_ARG_FROM, a_given}, {DNNL_ARG_TO, a}});
+            matmul.execute(in, arguments);
+            in.wait();
+          },
+          {}};
+}
+
+template <class Types>
+GemmPrepare<Types> prepare(Form form) {
+  return [form](const GemmOperands<Types>& o) { return onednn_gemm(o, form); };
+}
+
+}  // namespace
+
+void find_onednn(int threads, Contenders& found, Lines&) {
+  const Target target = active_target();
+  if (target == Target::kSse4) dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
+  if (target == Target::kAvx2) dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
+  // Built on OpenMP, it has no setting of its own.
+  if (void* const set = dlsym(RTLD_DEFAULT, "omp_set_num_threads")) {
+    reinterpret_cast<void (*)(int)>(set)(threads);
+  }
+  const dnnl_version_t& v = *dnnl::version();
+  const std::string about = "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) +
+                            "." + std::to_string(v.patch);
+  for (const Form form : {Form::kPlain, Form::kPacked}) {
+    found.push_back({.name = "onednn",
+                     .description = about,
+                     .packed = form == Form::kPacked,
+                     .f32 = prepare<F32>(form),
+                     .s8 = prepare<S8>(form),
+                     .bf16 = prepare<BF16>(form),
+                     .f16 = prepare<F16>(form)});
+  }
+  found.push_back({.name = "onednn-rounding",
+                   .description = about + ", A rounded to the type of the weights in each call",
+                   .packed = true,
+                   .bf16 = prepare<BF16>(Form::kRounding),
+                   .f16 = prepare<F16>(Form::kRounding)});
+}
+
+}  // namespace tessera::bench

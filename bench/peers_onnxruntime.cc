@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// ONNX Runtime: a model of one node, made in memory. B is an input of the model, or a constant of it that
+// the session may reorder ("packed").
+#include <fcntl.h>
+#include <onnxruntime_cxx_api.h>
+#include <unistd.h>
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <type_traits>
+
+#include "bench/peers.h"
+
+namespace tessera::bench {
+namespace {
+
+constexpr int kOpset = 20;
+// Smaller constants must be copied into the model.
+constexpr std::size_t kLeastExternalBytes = 128;
+
+struct Library {
+  Ort::Env env{ORT_LOGGING_LEVEL_ERROR, "bench"};
+  Ort::SessionOptions options;
+  Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+};
+
+template <class T>
+Ort::Value tensor(const Library& library, const T* data, index_t rows, index_t cols) {
+  const std::int64_t extents[] = {rows, cols};
+  return Ort::Value::CreateTensor<T>(library.memory, const_cast<T*>(data),
+                                     static_cast<std::size_t>(rows * cols), extents, 2);
+}
+
+template <class T>
+Ort::ValueInfo value_info(const char* name, index_t rows, index_t cols) {
+  const std::vector<std::int64_t> extents = {rows, cols};
+  const Ort::TensorTypeAndShapeInfo shape(Ort::TypeToTensorType<T>::type, extents);
+  const Ort::TypeInfo type = Ort::TypeInfo::CreateTensorInfo(shape.GetConst());
+  return Ort::ValueInfo(name, type.GetConst());
+}
+
+// Its kernels for x86 want A as u8 with a zero point: of s8, A is shifted as a part of the call.
+template <class Types>
+GemmRun onnxruntime_gemm(const GemmOperands<Types>& o, bool packed, Library& library) {
+  using B = typename Types::B;
+  using C = typename Types::C;
+  constexpr bool kInteger = std::is_same_v<Types, S8>;
+  using A = std::conditional_t<kInteger, std::uint8_t, typename Types::A>;
+  // MatMulInteger has no transposed form.
+  if (kInteger && o.b_transposed && !packed) return {};
+  struct State {
+    std::vector<B> weights;
+    std::vector<std::uint8_t> bytes;  // A + 128
+    std::optional<Ort::Session> session;
+    std::optional<Ort::IoBinding> binding;
+  };
+  const auto state = std::make_shared<State>();
+  const auto [m, n, k] = o.shape;
+  const B* weights = o.b;
+  bool transpose = o.b_transposed;
+  if (kInteger && transpose) {
+    state->weights = transposed_copy(o.b, n, k);
+    weights = state->weights.data();
+    transpose = false;
+  }
+  const index_t rows = transpose ? n : k, cols = transpose ? k : n;
+
+  Ort::Graph graph;
+  std::vector<Ort::ValueInfo> inputs, outputs;
+  inputs.push_back(value_info<A>("a", m, k));
+  if (!packed) inputs.push_back(value_info<B>("b", rows, cols));
+  outputs.push_back(value_info<C>("c", m, n));
+  graph.SetInputs(inputs);
+  graph.SetOutputs(outputs);
+  Ort::Value b = tensor(library, weights, rows, cols);
+  if (packed) {
+    const std::size_t bytes = static_cast<std::size_t>(rows * cols) * sizeof(B);
+    graph.AddInitializer("b", b, bytes >= kLeastExternalBytes);
+  }
+  std::vector<Ort::OpAttr> attributes;
+  if (transpose) {
+    const std::int64_t yes = 1;
+    attributes.emplace_back("transB", &yes, 1, ORT_OP_ATTR_INT);
+  }
+  const char* const op = kInteger ? "MatMulInteger" : transpose ? "Gemm" : "MatMul";
+  std::vector<std::string> operands = {"a", "b"};
+  static const std::uint8_t zero_point = 128;
+  if (kInteger) {
+    operands.push_back("zero_point");
+    const std::int64_t one = 1;
+    Ort::Value value = Ort::Value::CreateTensor<std::uint8_t>(
+        library.memory, const_cast<std::uint8_t*>(&zero_point), 1, &one, 1);
+    graph.AddInitializer("zero_point", value, false);
+  }
+  Ort::Node node(op, "", "product", operands, {"c"}, attributes);
+  graph.AddNode(node);
+  Ort::Model model({{"", kOpset}});
+  model.AddGraph(graph);
+  state->session.emplace(library.env, model, library.options);
+
+  state->binding.emplace(*state->session);
+  if (!packed) state->binding->BindInput("b", b);
+  state->binding->BindOutput("c", tensor(library, o.c, m, n));
+  const auto run = [state] { state->session->Run(Ort::RunOptions{nullptr}, *state->binding); };
+  if constexpr (kInteger) {
+    state->bytes.resize(static_cast<std::size_t>(m * k));
+    state->binding->BindInput("a", tensor(library, state->bytes.data(), m, k));
+    return {[state, run, a = o.a] {
+              std::uint8_t* const bytes = state->bytes.data();
+              const std::size_t count = state->bytes.size();
+              for (std::size_t i = 0; i < count; ++i) {
+                bytes[i] = static_cast<std::uint8_t>(a[i] ^ 0x80);
+              }
+              run();
+            },
+            {}};
+  } else {
+    state->binding->BindInput("a", tensor(library, o.a, m, k));
+    return {run, {}};
+  }
+}
+
+// Runs f with stderr closed. Some packages of the library register every operator twice when the first session
+// is made, and complain in a thousand lines.
+template <class F>
+void silently(F&& f) {
+  const int saved = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
+  dup2(nowhere, STDERR_FILENO);
+  f();
+  dup2(saved, STDERR_FILENO);
+  close(saved);
+  close(nowhere);
+}
+
+// Whether it can make a model in memory.
+bool works(Library& library) {
+  bool result = true;
+  silently([&] {
+    try {
+      float a = 1, b = 1, c = 0;
+      onnxruntime_gemm<F32>({{1, 1, 1}, false, &a, &b, &c}, false, library).call();
+    } catch (const std::exception&) {
+      result = false;
+    }
+  });
+  return result;
+}
+
+}  // namespace
+
+void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
+  const auto library = std::make_shared<Library>();
+  library->options.SetIntraOpNumThreads(threads);
+  library->options.SetInterOpNumThreads(1);
+  if (!works(*library)) {
+    missing.push_back("onnxruntime: " + Ort::GetVersionString() + " makes no models in memory");
+    return;
+  }
+  for (const bool packed : {false, true}) {
+    const auto prepare = [library, packed](const auto& o) {
+      return onnxruntime_gemm(o, packed, *library);
+    };
+    found.push_back({.name = "onnxruntime",
+                     .description = "ONNX Runtime " + Ort::GetVersionString(),
+                     .packed = packed,
+                     .f32 = prepare,
+                     .f64 = prepare,
+                     .s8 = prepare});
+  }
+}
+
+}  // namespace tessera::bench

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <stdexcept>
+#include <string_view>
+#include <type_traits>
+
+#include "bench/peers.h"
+#include "bench/thread_pool.h"
+#include "tessera/ops/gemm.h"
+
+namespace tessera::bench {
+namespace {
+
+// "tile=1,kc=256" into a tuning.
+GemmTuning parse_variant(const std::string& variant) {
+  GemmTuning tuning;
+  std::string_view rest = variant;
+  while (!rest.empty()) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(item.size() + 1, rest.size()));
+    const std::size_t equals = std::min(item.find('='), item.size());
+    const std::string_view key = item.substr(0, equals);
+    const std::string_view value = item.substr(std::min(equals + 1, item.size()));
+    index_t number = -1;
+    std::from_chars(value.data(), value.data() + value.size(), number);
+    if (key == "packing" && (value == "never" || value == "always")) {
+      tuning.packing =
+          value == "never" ? GemmTuning::Packing::kNever : GemmTuning::Packing::kAlways;
+    } else if (key == "tile" && number >= 0) {
+      tuning.tile = static_cast<int>(number);
+    } else if (key == "mc" && number > 0) {
+      tuning.mc = number;
+    } else if (key == "kc" && number > 0) {
+      tuning.kc = number;
+    } else if (key == "nc" && number > 0) {
+      tuning.nc = number;
+    } else {
+      throw std::invalid_argument(
+          "variant \"" + variant + "\": \"" + std::string(item) +
+          "\" is none of tile=, mc=, kc=, nc=<number>, packing=never|always");
+    }
+  }
+  return tuning;
+}
+
+// The kinds of product that the library has; the others stay empty columns.
+template <class Types>
+constexpr bool kTesseraHas = std::is_same_v<Types, F32> || std::is_same_v<Types, F64>;
+
+// What a call needs, kept alive by the runs that use it.
+struct Runtime {
+  explicit Runtime(int threads) : pool(threads) {
+    if (threads > 1) context.executor = Executor::from_function(threads, pool);
+  }
+  ThreadPool pool;
+  Context context;
+};
+
+template <class Types>
+GemmPrepare<Types> tessera_gemm(const std::shared_ptr<Runtime>& runtime, bool packed) {
+  if constexpr (kTesseraHas<Types>) {
+    return [runtime, packed](const GemmOperands<Types>& o) -> GemmRun {
+      const auto [m, n, k] = o.shape;
+      const auto a = row_major(o.a, {m, k});
+      const auto b = o.b_transposed ? transposed(row_major(o.b, {n, k})) : row_major(o.b, {k, n});
+      const auto c = row_major(o.c, {m, n});
+      Context* const context = &runtime->context;
+      if (!packed) return {[=] { gemm(a, b, c, {.context = context}); }, {}};
+      const auto weights = std::make_shared<decltype(pack_b(b))>(pack_b(b, {.context = context}));
+      return {[=] { gemm(a, *weights, c, {.context = context}); }, {}};
+    };
+  } else {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+GemmContender tessera_contender(int threads, bool packed, const std::string& variant) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  runtime->context.gemm = parse_variant(variant);
+  return {.name = variant.empty() ? "tessera" : variant,
+          .description = "target " + std::string(name(active_target())),
+          .packed = packed,
+          .f32 = tessera_gemm<F32>(runtime, packed),
+          .f64 = tessera_gemm<F64>(runtime, packed),
+          .s8 = tessera_gemm<S8>(runtime, packed),
+          .bf16 = tessera_gemm<BF16>(runtime, packed),
+          .f16 = tessera_gemm<F16>(runtime, packed)};
+}
+
+}  // namespace tessera::bench
