@@ -45,10 +45,6 @@ GemmTuning parse_variant(const std::string& variant) {
   return tuning;
 }
 
-// The kinds of product that the library has; the others stay empty columns.
-template <class Types>
-constexpr bool kTesseraHas = std::is_same_v<Types, F32> || std::is_same_v<Types, F64>;
-
 // What a call needs, kept alive by the runs that use it.
 struct Runtime {
   explicit Runtime(int threads) : pool(threads) {
@@ -60,20 +56,16 @@ struct Runtime {
 
 template <class Types>
 GemmPrepare<Types> tessera_gemm(const std::shared_ptr<Runtime>& runtime, bool packed) {
-  if constexpr (kTesseraHas<Types>) {
-    return [runtime, packed](const GemmOperands<Types>& o) -> GemmRun {
-      const auto [m, n, k] = o.shape;
-      const auto a = row_major(o.a, {m, k});
-      const auto b = o.b_transposed ? transposed(row_major(o.b, {n, k})) : row_major(o.b, {k, n});
-      const auto c = row_major(o.c, {m, n});
-      Context* const context = &runtime->context;
-      if (!packed) return {[=] { gemm(a, b, c, {.context = context}); }, {}};
-      const auto weights = std::make_shared<decltype(pack_b(b))>(pack_b(b, {.context = context}));
-      return {[=] { gemm(a, *weights, c, {.context = context}); }, {}};
-    };
-  } else {
-    return nullptr;
-  }
+  return [runtime, packed](const GemmOperands<Types>& o) -> GemmRun {
+    const auto [m, n, k] = o.shape;
+    const auto a = row_major(o.a, {m, k});
+    const auto b = o.b_transposed ? transposed(row_major(o.b, {n, k})) : row_major(o.b, {k, n});
+    const auto c = row_major(o.c, {m, n});
+    Context* const context = &runtime->context;
+    if (!packed) return {[=] { gemm(a, b, c, {.context = context}); }, {}};
+    const auto weights = std::make_shared<decltype(pack_b(b))>(pack_b(b, {.context = context}));
+    return {[=] { gemm(a, *weights, c, {.context = context}); }, {}};
+  };
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ TEMPLATE_TEST_CASE("gemm_batched is gemm for each matrix", "[batch]", float, dou
                                  {b.data(), {batch, k, n}, {0, 1, k}}};
   const std::array<index_t, 3> c_strides[] = {{m * n, n, 1}, {n, batch * n, 1}};
   for_each_target([&](Target target) {
-    for (int threads = 1; threads <= 3; ++threads) {
+    for (const int threads : {1, 3}) {
       hwy::ThreadPool pool(static_cast<std::size_t>(threads));
       Context context;
       context.target = target;
@@ -93,7 +93,7 @@ TEST_CASE("gemm_grouped is gemm for each group", "[batch]") {
   const index_t rows[] = {3, 0, 17, 1, 8, 0, 2, 30};
   const auto weights = random_values<bf16>(random, 8 * k * n);
   for_each_target([&](Target target) {
-    for (int threads = 1; threads <= 3; ++threads) {
+    for (const int threads : {1, 3}) {
       hwy::ThreadPool pool(static_cast<std::size_t>(threads));
       Context context;
       context.target = target;
