@@ -103,6 +103,7 @@ struct TileCall {
   TileArgs<P> args;
   index_t rows, cols;
   index_t width;  // of the vectors
+  index_t shift;  // how many of their columns lie before those that are wanted
   bool b_padded;
 
   bool fits_stage() const {
@@ -110,21 +111,27 @@ struct TileCall {
   }
 };
 
-// C is the sums. A tile whose columns don't fill its vectors is computed in a buffer that has room.
+// C is the sums. A tile whose columns don't fill its vectors is computed in a buffer that has room. (Columns
+// before those that are wanted, too: they belong to other tiles and are dropped.)
 template <class P, class D>
 void run_tile(D d, const TileCall<P>& t) {
   using Sum = typename P::Sum;
   if (t.cols == t.width) return t.run(t.args);
-  if (!t.fits_stage()) return run_tile_scalar(t.args, t.rows, t.cols);
+  if (!t.fits_stage()) {
+    TileArgs<P> args = t.args;
+    args.b += t.shift;
+    return run_tile_scalar(args, t.rows, t.cols);
+  }
   alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
   TileArgs<P> args = t.args;
   if (args.beta != Sum{0}) {
-    copy_rows(d, args.c, args.c_stride, stage, t.width, t.rows, t.cols);
+    std::fill_n(stage, t.shift > 0 ? t.rows * t.width : 0, Sum{0});
+    copy_rows(d, args.c, args.c_stride, stage + t.shift, t.width, t.rows, t.cols);
   }
   args.c = stage;
   args.c_stride = t.width;
   t.run(args);
-  copy_rows(d, stage, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
+  copy_rows(d, stage + t.shift, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
 }
 
 // The result is not just the sums: they are kept in c between blocks of K, if there are several.
@@ -143,13 +150,17 @@ void run_tile_to_result(D d, const GemmBlock& block, TileCall<P> t, index_t row,
         const index_t n = std::min(cols, all.cols - j);
         t.args.c = stage;
         t.args.c_stride = whole ? t.width : n;
-        const SumTile<Sum> sums{stage, t.args.c_stride, rows, n, row + i, col + j};
-        if (t.args.beta != Sum{0}) start_tile(*block.result, sums);
+        const SumTile<Sum> sums{
+            stage + (whole ? t.shift : 0), t.args.c_stride, rows, n, row + i, col + j};
+        if (t.args.beta != Sum{0}) {
+          std::fill_n(stage, t.shift > 0 && whole ? rows * t.width : 0, Sum{0});
+          start_tile(*block.result, sums);
+        }
         if (whole) {
           t.run(t.args);
         } else {
           t.args.a = all.args.a + i * all.args.a_row_stride;
-          t.args.b = all.args.b + j;
+          t.args.b = all.args.b + t.shift + j;
           if constexpr (P::kColumnSums) t.args.column_sums = all.args.column_sums + j;
           run_tile_scalar(t.args, rows, n);
         }
@@ -225,12 +236,19 @@ void run_block(const GemmBlock& block) {
       b += padded;
     }
     // Once per packed panel, unless this core's vectors differ from those it was packed for.
-    for (index_t j = 0; j < width; j += step * kShape.vectors) {
+    for (index_t j = 0; j < width; j += tile.cols) {
       tile.cols = std::min(step * kShape.vectors, width - j);
+      // B in place: whole vectors, then one that ends with the last column.
+      if (block.b_in_place && tile.cols > step) tile.cols = tile.cols / step * step;
       const index_t vectors = (tile.cols + step - 1) / step;
       tile.width = vectors * step;
+      tile.shift = 0;
       tile.b_padded = j + tile.width <= padded;
-      args.b = b + j;
+      if (block.b_in_place && tile.cols < tile.width && block.col + j >= tile.width - tile.cols) {
+        tile.b_padded = true;
+        tile.shift = tile.width - tile.cols;
+      }
+      args.b = b + j - tile.shift;
       PrefetchAhead next_panel(
           next_b, next_width * panel_rows * static_cast<index_t>(sizeof(Element)), panels.count());
       for (index_t p = 0, i = 0; p < panels.count(); ++p) {
@@ -253,7 +271,7 @@ void run_block(const GemmBlock& block) {
         }
         i += tile.rows;
       }
-      if constexpr (P::kColumnSums) args.column_sums += step * kShape.vectors;
+      if constexpr (P::kColumnSums) args.column_sums += tile.cols;
     }
   }
 }

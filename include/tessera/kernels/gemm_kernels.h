@@ -88,7 +88,8 @@ struct GemmBlock {
   std::int32_t sum_factor;  // of the column sums of B, where panels have them
   const GemmResult* result;
   bool first, last;
-  index_t row, col;  // of this block in the result
+  // Of this block in the result. B in place is read in whole vectors, from up to `col` columns before its own.
+  index_t row, col;
 };
 
 // One panel to pack: to[l * to_stride + i] = alpha * from[i * stride + l * k_stride] for i < count,

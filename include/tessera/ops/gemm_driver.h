@@ -117,7 +117,8 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
   const bool floats = sums != DType::kS32 && p.k > 0;
   const bool a_readable =
       floats && !p.a.packed && p.a.dtype == sums && p.a.strides[1] == 1 && p.alpha == 1;
-  const bool b_readable = floats && !p.b.packed && p.b.dtype == sums && p.b.strides[1] == 1;
+  const bool b_readable = floats && !p.b.packed && p.b.dtype == sums && p.b.strides[1] == 1 &&
+                          p.n >= s.pad;  // read in whole vectors
   // Sapphire Rapids, f32: in place is 4 to 10 % ahead up to 384^3 where no columns are left over, else up
   // to 256^3, and 12 % behind at 512^3, where B outgrows a third of L2.
   const bool even = p.n % s.pad == 0;
@@ -175,10 +176,8 @@ inline bool packs_by_panel(const GemmSchedule& s, const GemmOperand& b) {
 // Can C hold sums, between blocks of K? Not where the epilogue wants to read what was there.
 inline bool sums_fit_in_c(const GemmProblem& p) {
   if (p.c_col_stride != 1 || size_of(p.c_dtype) != size_of(type_of_sums(p.a.dtype))) return false;
-  const void* const whole =
-      static_cast<const std::byte*>(p.c) - p.first_col * p.c_col_stride * size_of(p.c_dtype);
   for (int i = 0; i < p.epilogue.size(); ++i) {
-    if (p.epilogue.steps()[i].data == whole) return false;
+    if (p.epilogue.steps()[i].data == p.c) return false;
   }
   return true;
 }
@@ -191,12 +190,8 @@ class GemmRun {
         kernels_(*s.kernels),
         executor_(executor),
         serial_(executor.concurrency() == 1),
-        result_{static_cast<std::byte*>(p.c) - p.first_col * p.c_col_stride * size_of(p.c_dtype),
-                p.c_dtype,
-                p.c_row_stride,
-                p.c_col_stride,
-                p.epilogue.steps(),
-                p.epilogue.size()} {
+        result_{
+            p.c, p.c_dtype, p.c_row_stride, p.c_col_stride, p.epilogue.steps(), p.epilogue.size()} {
     nc_ = std::min(s.nc, round_up(p.n, s.nr));
     // Serially, the block of A is packed right before use and stays in L2. In parallel, all rows at
     // once (up to a bound), so that the threads wait for each other rarely.
@@ -382,7 +377,7 @@ class GemmRun {
     block.last = pass.k.end == p_.k;
     block.beta = block.first ? p_.beta : 1;
     block.row = i.begin;
-    block.col = p_.first_col + j.begin;
+    block.col = j.begin;
     if (s_.to_result) block.result = &result_;
     if (sums_bytes_ > 0) {
       block.c_stride = pass.cols.size();
@@ -441,28 +436,8 @@ inline void run_gemm(GemmProblem p, const KernelTable& table, const Context* con
   if (p.m == 0 || p.n == 0) return;
   normalise(p);
   const GemmSchedule s = schedule(table, context, p);
-
-  // B in place is read in full vectors; the columns left over are a problem of their own, packed.
-  const index_t left_over = s.b_in_place ? p.n % s.pad : 0;
-  if (left_over == 0) {
-    const GemmRun run(p, s, executor);
-    run(scratch.reserve(run.scratch_bytes(), "gemm"));
-    return;
-  }
-  GemmProblem edge = p;
-  GemmSchedule edge_schedule = s;
-  edge.n = left_over;
-  edge.first_col = p.n - left_over;
-  p.n -= left_over;
-  edge.b.data = offset(edge.b.data, p.n * size_of(p.b.dtype));
-  edge.c = static_cast<std::byte*>(edge.c) + p.n * p.c_col_stride * size_of(p.c_dtype);
-  edge_schedule.b_in_place = false;
-  edge_schedule.pack_b = true;
-  const GemmRun run(p, s, executor), edge_run(edge, edge_schedule, executor);
-  std::byte* const memory =
-      scratch.reserve(std::max(run.scratch_bytes(), edge_run.scratch_bytes()), "gemm");
-  if (p.n > 0) run(memory);
-  edge_run(memory);
+  const GemmRun run(p, s, executor);
+  run(scratch.reserve(run.scratch_bytes(), "gemm"));
 }
 
 // Both operands are packed for the target's default tile, whatever their sizes, so that any packed A meets

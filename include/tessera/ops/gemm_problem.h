@@ -50,7 +50,6 @@ struct GemmProblem {
   index_t c_row_stride = 0, c_col_stride = 0;
   double alpha = 1, beta = 0;
   Epilogue epilogue;
-  index_t first_col = 0;  // of c in the result that the epilogue counts in
 };
 
 // Check everything, then do it. Defined in gemm_driver.h.
