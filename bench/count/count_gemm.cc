@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One warm GEMM call between the markers of rvcount.c, after a call that is checked.
-//   count_gemm f32|f64 M N K [BLAS]    BLAS: a shared library with the C interface, instead of Tessera
+//   count_gemm f32|f64|s8|bf16|f16 M N K [BLAS]    BLAS: a shared library with the C interface, instead of Tessera
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -26,12 +26,17 @@ int count(const GemmShape& shape, const GemmContender& who) {
 
 int run(int argc, char** argv) {
   if (argc < 5 || argc > 6) {
-    std::fprintf(stderr, "usage: count_gemm f32|f64 M N K [BLAS]\n");
+    std::fprintf(stderr, "usage: count_gemm f32|f64|s8|bf16|f16 M N K [BLAS]\n");
     return EXIT_FAILURE;
   }
   const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
   const GemmContender who = argc == 6 ? cblas_contender("blas", argv[5]) : tessera_contender();
-  return std::string(argv[1]) == "f32" ? count<F32>(shape, who) : count<F64>(shape, who);
+  const std::string type = argv[1];
+  if (type == F64::kName) return count<F64>(shape, who);
+  if (type == S8::kName) return count<S8>(shape, who);
+  if (type == BF16::kName) return count<BF16>(shape, who);
+  if (type == F16::kName) return count<F16>(shape, who);
+  return count<F32>(shape, who);
 }
 
 }  // namespace
