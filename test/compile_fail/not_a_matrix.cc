@@ -1,4 +1,4 @@
-// EXPECT: tessera::gemm: a must be a View<T, 2> or PackedA<T> of c's element type
+// EXPECT: tessera::gemm: a must be a View<T, 2>, mdspan-like, or a PackedA<T>
 // SPDX-License-Identifier: Apache-2.0
 #include <vector>
 

@@ -1,4 +1,4 @@
-// EXPECT: tessera::pack_b: the element type of b must be float or double
+// EXPECT: tessera::pack_b: the element type of b must be f64, f32, bf16, f16, s8 or u8
 // SPDX-License-Identifier: Apache-2.0
 #include "tessera/ops/gemm.h"
 

@@ -1,4 +1,4 @@
-// EXPECT: tessera::gemm: b must be a View<T, 2> or PackedB<T> of c's element type
+// EXPECT: tessera::gemm: b must be a View<T, 2>, mdspan-like, or a PackedB<T>
 // SPDX-License-Identifier: Apache-2.0
 #include "tessera/ops/gemm.h"
 

@@ -5,5 +5,5 @@
 #include "tessera/kernels/gemm-inl.h"
 
 TESSERA_BEGIN_TARGET
-constexpr size_t kSize = sizeof(GemmTableOf<float, TileList<TileShape{16, 4}>>);
+constexpr size_t kSize = sizeof(GemmTableOf<FloatProducts<float>, TileList<TileShape{16, 4}>>);
 TESSERA_END_TARGET

@@ -222,6 +222,8 @@ TESSERA_INLINE void multiply_tile(D d, const TileArgs<P>& args, std::index_seque
                            : kForm == TileForm::kInPlace ? 1
                                                          : args.a_col_stride;
   const auto step = static_cast<index_t>(lanes(d));
+  // No register is left for the next element of A before the last use of this one.
+  constexpr bool kTight = R * NV + NV + 1 >= kVectorRegisters;
   const auto multiply = [&](index_t s) TESSERA_LAMBDA {
     const auto b0 = load(db, b);
     const auto b1 = load_b<1, NV>(db, b, step, b0);
@@ -235,7 +237,8 @@ TESSERA_INLINE void multiply_tile(D d, const TileArgs<P>& args, std::index_seque
       if constexpr (kRowBytes > 128) __builtin_prefetch(ahead + 128);
     }
     ((acc = P::multiply(d, a[static_cast<index_t>(kI / NV) * a_row + s * a_column],
-                        choose<kI % NV>(b0, b1, b2, b3), acc)),
+                        choose<kI % NV>(b0, b1, b2, b3), acc),
+      keep_order < kTight && kI % NV == NV - 1 > (acc)),
      ...);
     b += args.b_stride;
   };

@@ -37,11 +37,14 @@ TESSERA_INLINE decltype(auto) with_accumulators(D d, F&& f, Acc&... acc) {
 // Keeps loads that come later in the source behind the computation of v: emits nothing. For the tiles of
 // LMUL 4 on RVV, which leave no register free: clang 22 otherwise loads the rows of B of several steps of
 // k first and spills accumulators (sgemm 256^3 with A in place, VLEN 256: .211 instructions per multiply-add
-// instead of .091). Not for 15 rows of LMUL 2: it keeps those in order by itself, and spills with this.
+// instead of .091). Not for 15 rows of LMUL 2: it keeps those in order by itself, and spills with this. On
+// AVX2, clang 19 loads elements of A ahead and spills one of the 4x3 tile.
 template <bool kKeep, class V>
 TESSERA_INLINE void keep_order([[maybe_unused]] V& v) {
 #if TESSERA_TARGET_LMUL
   if constexpr (kKeep) __asm__ volatile("" : "+vr"(v) : : "memory");
+#elif defined(__clang__) && defined(__x86_64__) && !TESSERA_BACKEND_SCALAR && !TESSERA_BACKEND_XSIMD
+  if constexpr (kKeep) __asm__ volatile("" : "+x"(v.raw) : : "memory");
 #endif
 }
 
