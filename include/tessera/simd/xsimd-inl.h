@@ -439,8 +439,8 @@ TESSERA_INLINE Vec<D> dot4_i8(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, V
 }
 
 template <class D>
-TESSERA_INLINE Vec<D> dot2_i16(D d, Vec<Repartition<int16_t, D>> a, Vec<Repartition<int16_t, D>> b,
-                               Vec<D> c) {
+TESSERA_INLINE Vec<D> dot2_i16([[maybe_unused]] D d, Vec<Repartition<int16_t, D>> a,
+                               Vec<Repartition<int16_t, D>> b, Vec<D> c) {
 #if defined(__AVX512BW__)
   return c + Vec<D>(_mm512_madd_epi16(a, b));
 #elif defined(__AVX2__)
