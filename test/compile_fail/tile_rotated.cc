@@ -5,5 +5,6 @@
 #include "tessera/kernels/gemm-inl.h"
 
 TESSERA_BEGIN_TARGET
-constexpr size_t kSize = sizeof(GemmTableOf<FloatProducts<float>, TileList<TileShape{4, 2, 1, 1, true}>>);
+constexpr size_t kSize =
+    sizeof(GemmTableOf<FloatProducts<float>, TileList<TileShape{4, 2, 1, 1, true}>>);
 TESSERA_END_TARGET
