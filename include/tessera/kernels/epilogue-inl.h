@@ -61,33 +61,34 @@ TESSERA_INLINE void map_tile(const SumTile<T>& t, F f) {
                   [&](Vec<SumTag<T>> v, index_t, index_t, size_t) TESSERA_LAMBDA { return f(v); });
 }
 
-// x * y or x + y with a vector of the user: along the row, or one element per row.
+constexpr index_t kLine = 256;  // elements that are brought to unit stride at a time
+
+// f(sums, x) with a vector of the user, one element of it per row.
 template <class T, class F>
-void combine_with_data(const SumTile<T>& t, const EpilogueStep& s, bool per_row, F f) {
-  const SumTag<T> d;
-  constexpr index_t kLine = 256;
+void combine_rows(const SumTile<T>& t, const EpilogueStep& s, F f) {
+  const T* const x = static_cast<const T*>(s.data);
+  for_each_vector(t, [&](Vec<SumTag<T>> v, index_t i, index_t, size_t) TESSERA_LAMBDA {
+    return f(v, set(SumTag<T>(), x[(t.row + i) * s.strides[0]]));
+  });
+}
+
+// The same with one element per column.
+template <class T, class F>
+void combine_columns(const SumTile<T>& t, const EpilogueStep& s, F f) {
   T line[kLine];
-  for (index_t j0 = 0; j0 < t.cols; j0 += per_row ? t.cols : kLine) {
-    const index_t cols = per_row ? t.cols : std::min(kLine, t.cols - j0);
+  for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
+    const index_t cols = std::min(kLine, t.cols - j0);
+    const T* const x = static_cast<const T*>(s.data) + (t.col + j0) * s.strides[0];
+    convert_row(x, s.strides[0], line, cols);
     const SumTile<T> part{t.data + j0, t.stride, t.rows, cols, t.row, t.col + j0};
-    if (per_row) {
-      const T* const x = static_cast<const T*>(s.data);
-      for_each_vector(part, [&](Vec<SumTag<T>> v, index_t i, index_t, size_t) TESSERA_LAMBDA {
-        return f(v, set(d, x[(part.row + i) * s.strides[0]]));
-      });
-    } else {
-      const T* const x = static_cast<const T*>(s.data) + part.col * s.strides[0];
-      for (index_t j = 0; j < cols; ++j) line[j] = x[j * s.strides[0]];
-      for_each_vector(part, [&](Vec<SumTag<T>> v, index_t, index_t j, size_t n)
-                                TESSERA_LAMBDA { return f(v, load_n(d, line + j, n)); });
-    }
+    for_each_vector(part, [&](Vec<SumTag<T>> v, index_t, index_t j, size_t n)
+                              TESSERA_LAMBDA { return f(v, load_n(SumTag<T>(), line + j, n)); });
   }
 }
 
 template <class T>
 void add_residual(const SumTile<T>& t, const EpilogueStep& s) {
   const SumTag<T> d;
-  constexpr index_t kLine = 256;
   T line[kLine];
   for (index_t i = 0; i < t.rows; ++i) {
     for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
@@ -107,14 +108,17 @@ void apply_step(const SumTile<T>& t, const EpilogueStep& s) {
   const SumTag<T> d;
   const auto p0 = set(d, static_cast<T>(s.p[0]));
   const auto p1 = set(d, static_cast<T>(s.p[1]));
-  const bool per_row = s.op == EpilogueOp::kAddRow || s.op == EpilogueOp::kScaleRow;
+  const auto sum = [](V x, V y) TESSERA_LAMBDA { return add(x, y); };
+  const auto product = [](V x, V y) TESSERA_LAMBDA { return mul(x, y); };
   switch (s.op) {
     case EpilogueOp::kAddRow:
+      return combine_rows(t, s, sum);
     case EpilogueOp::kAddColumn:
-      return combine_with_data(t, s, per_row, [](V x, V y) TESSERA_LAMBDA { return add(x, y); });
+      return combine_columns(t, s, sum);
     case EpilogueOp::kScaleRow:
+      return combine_rows(t, s, product);
     case EpilogueOp::kScaleColumn:
-      return combine_with_data(t, s, per_row, [](V x, V y) TESSERA_LAMBDA { return mul(x, y); });
+      return combine_columns(t, s, product);
     case EpilogueOp::kResidual:
       return add_residual(t, s);
     case EpilogueOp::kScale:
@@ -185,7 +189,6 @@ void store_tile(const GemmResult& r, const SumTile<T>& t) {
       demote_row(from, to, t.cols);
       continue;
     }
-    constexpr index_t kLine = 256;
     To line[kLine];
     for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
       const index_t n = std::min(kLine, t.cols - j0);
@@ -201,7 +204,6 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
   if constexpr (std::is_same_v<T, int32_t>) {
     if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
     // As floats, a strip at a time.
-    constexpr index_t kLine = 256;
     float line[kLine];
     const SumTag<float> d;
     const SumTag<int32_t> di;

@@ -74,7 +74,7 @@ void run_tile_scalar(const TileArgs<P>& t, index_t rows, index_t cols) {
         if (t.sum_factor != 0) sum += t.sum_factor * t.column_sums[j];
       }
       for (index_t k = 0; k < t.k; ++k) {
-        sum = P::multiply_one(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j],
+        sum = multiply_one<P>(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j],
                               sum);
       }
       c = sum;
@@ -82,16 +82,11 @@ void run_tile_scalar(const TileArgs<P>& t, index_t rows, index_t cols) {
   }
 }
 
-template <class D>
-TESSERA_INLINE void copy_rows(D d, const Lane<D>* from, index_t from_stride, Lane<D>* to,
-                              index_t to_stride, index_t rows, index_t cols) {
-  const auto step = static_cast<index_t>(lanes(d));
-  for (index_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
-    for (index_t j = 0; j < cols; j += step) {
-      const auto n = static_cast<size_t>(cols - j);  // load_n and store_n stop at a full vector
-      store_n(d, load_n(d, from + j, n), to + j, n);
-    }
-  }
+template <class T>
+void copy_rows(const T* from, index_t from_stride, T* to, index_t to_stride, index_t rows,
+               index_t cols) {
+  for (index_t i = 0; i < rows; ++i)
+    convert_row(from + i * from_stride, 1, to + i * to_stride, cols);
 }
 
 inline constexpr size_t kStageBytes = 16 * 1024;  // on the stack; 15 rows x LMUL 2 at VLEN 4096
@@ -113,8 +108,8 @@ struct TileCall {
 
 // C is the sums. A tile whose columns don't fill its vectors is computed in a buffer that has room. (Columns
 // before those that are wanted, too: they belong to other tiles and are dropped.)
-template <class P, class D>
-void run_tile(D d, const TileCall<P>& t) {
+template <class P>
+void run_tile(const TileCall<P>& t) {
   using Sum = typename P::Sum;
   if (t.cols == t.width) return t.run(t.args);
   if (!t.fits_stage()) {
@@ -126,53 +121,54 @@ void run_tile(D d, const TileCall<P>& t) {
   TileArgs<P> args = t.args;
   if (args.beta != Sum{0}) {
     std::fill_n(stage, t.shift > 0 ? t.rows * t.width : 0, Sum{0});
-    copy_rows(d, args.c, args.c_stride, stage + t.shift, t.width, t.rows, t.cols);
+    copy_rows(args.c, args.c_stride, stage + t.shift, t.width, t.rows, t.cols);
   }
   args.c = stage;
   args.c_stride = t.width;
   t.run(args);
-  copy_rows(d, stage + t.shift, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
+  copy_rows(stage + t.shift, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
 }
 
 // The result is not just the sums: they are kept in c between blocks of K, if there are several.
-template <class P, class D>
-void run_tile_to_result(D d, const GemmBlock& block, TileCall<P> t, index_t row, index_t col) {
+template <class P>
+void run_tile_to_result(const GemmBlock& block, TileCall<P> t, index_t row, index_t col) {
   using Sum = typename P::Sum;
-  if (block.first && block.last) {
-    alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
-    const bool whole = t.fits_stage();
-    const TileCall<P> all = t;
-    // Without room for the tile: its elements in strips, as plain loops.
-    const index_t rows = whole ? t.rows : 1;
-    const index_t cols = whole ? t.cols : std::min<index_t>(t.cols, std::size(stage));
-    for (index_t i = 0; i < all.rows; i += rows) {
-      for (index_t j = 0; j < all.cols; j += cols) {
-        const index_t n = std::min(cols, all.cols - j);
-        t.args.c = stage;
-        t.args.c_stride = whole ? t.width : n;
-        const SumTile<Sum> sums{
-            stage + (whole ? t.shift : 0), t.args.c_stride, rows, n, row + i, col + j};
-        if (t.args.beta != Sum{0}) {
-          std::fill_n(stage, t.shift > 0 && whole ? rows * t.width : 0, Sum{0});
-          start_tile(*block.result, sums);
-        }
-        if (whole) {
-          t.run(t.args);
-        } else {
-          t.args.a = all.args.a + i * all.args.a_row_stride;
-          t.args.b = all.args.b + t.shift + j;
-          if constexpr (P::kColumnSums) t.args.column_sums = all.args.column_sums + j;
-          run_tile_scalar(t.args, rows, n);
-        }
-        finish_tile(*block.result, sums);
-      }
-    }
+  const bool reads_result = block.first && t.args.beta != Sum{0};
+  if (!block.first || !block.last) {
+    const SumTile<Sum> sums{t.args.c, t.args.c_stride, t.rows, t.cols, row, col};
+    if (reads_result) start_tile(*block.result, sums);
+    run_tile(t);
+    if (block.last) finish_tile(*block.result, sums);
     return;
   }
-  const SumTile<Sum> sums{t.args.c, t.args.c_stride, t.rows, t.cols, row, col};
-  if (block.first && t.args.beta != Sum{0}) start_tile(*block.result, sums);
-  run_tile(d, t);
-  if (block.last) finish_tile(*block.result, sums);
+  alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
+  t.args.c = stage;
+  if (t.fits_stage()) {
+    t.args.c_stride = t.width;
+    const SumTile<Sum> sums{stage + t.shift, t.width, t.rows, t.cols, row, col};
+    if (reads_result) {
+      std::fill_n(stage, t.shift > 0 ? t.rows * t.width : 0, Sum{0});
+      start_tile(*block.result, sums);
+    }
+    t.run(t.args);
+    return finish_tile(*block.result, sums);
+  }
+  // No room for the tile: strips of its rows, as plain loops.
+  const auto most = static_cast<index_t>(std::size(stage));
+  t.args.b += t.shift;
+  for (index_t j = 0; j < t.cols; j += most) {
+    const index_t cols = std::min(most, t.cols - j);
+    for (index_t i = 0; i < t.rows; ++i) {
+      TileArgs<P> strip = t.args;
+      strip.a += i * strip.a_row_stride;
+      strip.b += j;
+      if constexpr (P::kColumnSums) strip.column_sums += j;
+      const SumTile<Sum> sums{stage, cols, 1, cols, row + i, col + j};
+      if (reads_result) start_tile(*block.result, sums);
+      run_tile_scalar(strip, 1, cols);
+      finish_tile(*block.result, sums);
+    }
+  }
 }
 
 // Brings the next packed panel of B into L2 in equal shares, one before each tile: without it the first
@@ -201,8 +197,7 @@ void run_block(const GemmBlock& block) {
   using Element = typename P::Element;
   using Sum = typename P::Sum;
   using Packed = TileInstances<P, kShape, true>;
-  const Tag<Sum, kShape.lmul> d;
-  const auto step = static_cast<index_t>(lanes(d));
+  const auto step = static_cast<index_t>(lanes(Tag<Sum, kShape.lmul>()));
   const RowPanels panels(block.m, kShape.rows);
   const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
   const index_t panel_rows = block.k + (P::kColumnSums ? 1 : 0);
@@ -261,13 +256,13 @@ void run_block(const GemmBlock& block) {
             p + 1 < panels.count() ? args.c + tile.rows * block.c_stride : c + j0 + j + tile.cols;
         next_panel.prefetch_share();
         tile.run = Packed::get(tile.rows, vectors);
-        if constexpr (P::kInPlace) {
+        if constexpr (std::is_floating_point_v<Sum>) {  // integers are always packed
           if (block.a_in_place) tile.run = TileInstances<P, kShape, false>::get(tile.rows, vectors);
         }
         if (block.result == nullptr) {
-          run_tile(d, tile);
+          run_tile(tile);
         } else {
-          run_tile_to_result(d, block, tile, block.row + i, block.col + j0 + j);
+          run_tile_to_result(block, tile, block.row + i, block.col + j0 + j);
         }
         i += tile.rows;
       }

@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "tessera/kernels/gemm_kernels.h"
@@ -34,23 +35,11 @@ struct FloatProducts {
   using PartA = T;
   using PartB = T;
   static constexpr bool kColumnSums = false;
-  static constexpr bool kInPlace = true;
-  static TESSERA_INLINE T multiply_one(T a, T b, T sum) { return std::fma(a, b, sum); }
   template <class D>
   static TESSERA_INLINE Vec<D> multiply(D d, T a, Vec<D> b, Vec<D> sum) {
     return mul_add_scalar(d, a, b, sum);
   }
 };
-
-template <class A, class B>
-int32_t multiply_parts(int32_t a, int32_t b, int32_t sum) {
-  A as[4 / sizeof(A)];
-  B bs[4 / sizeof(B)];
-  std::memcpy(as, &a, sizeof a);
-  std::memcpy(bs, &b, sizeof b);
-  for (size_t i = 0; i < 4 / sizeof(A); ++i) sum += int32_t{as[i]} * int32_t{bs[i]};
-  return sum;
-}
 
 // Four bytes an element: A in u8 or s8, whichever the instruction takes, B in s8.
 template <class A8>
@@ -60,10 +49,6 @@ struct QuadProducts {
   using PartA = A8;
   using PartB = int8_t;
   static constexpr bool kColumnSums = true;
-  static constexpr bool kInPlace = false;
-  static int32_t multiply_one(int32_t a, int32_t b, int32_t sum) {
-    return multiply_parts<PartA, PartB>(a, b, sum);
-  }
   template <class D>
   static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
     return dot4_i8(d, bit_cast(Repartition<A8, D>(), set(d, a)),
@@ -78,10 +63,6 @@ struct PairProducts {
   using PartA = int16_t;
   using PartB = int16_t;
   static constexpr bool kColumnSums = false;
-  static constexpr bool kInPlace = false;
-  static int32_t multiply_one(int32_t a, int32_t b, int32_t sum) {
-    return multiply_parts<PartA, PartB>(a, b, sum);
-  }
   template <class D>
   static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
     const Repartition<int16_t, D> dp;
@@ -96,13 +77,27 @@ struct WideProducts {
   using PartA = int16_t;
   using PartB = int16_t;
   static constexpr bool kColumnSums = false;
-  static constexpr bool kInPlace = false;
-  static int32_t multiply_one(int16_t a, int16_t b, int32_t sum) { return sum + a * b; }
   template <class D>
   static TESSERA_INLINE Vec<D> multiply(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> sum) {
     return mul_add_scalar_wide(d, a, b, sum);
   }
 };
+
+// The same step for one element of each.
+template <class P>
+typename P::Sum multiply_one(typename P::Element a, typename P::Element b, typename P::Sum sum) {
+  if constexpr (std::is_floating_point_v<typename P::Sum>) {
+    return std::fma(a, b, sum);
+  } else {
+    constexpr size_t kParts = sizeof(a) / sizeof(typename P::PartA);
+    typename P::PartA as[kParts];
+    typename P::PartB bs[kParts];
+    std::memcpy(as, &a, sizeof a);
+    std::memcpy(bs, &b, sizeof b);
+    for (size_t i = 0; i < kParts; ++i) sum += int32_t{as[i]} * int32_t{bs[i]};
+    return sum;
+  }
+}
 
 // The operands of one tile.
 template <class P>
