@@ -46,7 +46,7 @@ void map(const float* in, float* out, size_t n) {
 }
 
 template <int LMUL>
-void add_tags(std::vector<TagTable>& tags) {
+void add_tags(TagTables& tags) {
   using D = Tag<float, LMUL>;
   tags.push_back({LMUL,
                   {&map<Exp, D>, &map<Log, D>, &map<Tanh, D>, &map<Erf, D>, &map<Sigmoid, D>,
@@ -54,8 +54,8 @@ void add_tags(std::vector<TagTable>& tags) {
   if constexpr (kHasLmul && LMUL < 8) add_tags<2 * LMUL>(tags);
 }
 
-inline std::vector<TagTable> all_tags() {
-  std::vector<TagTable> tags;
+inline TagTables all_tags() {
+  TagTables tags;
   add_tags<1>(tags);
   return tags;
 }
@@ -66,7 +66,7 @@ inline constexpr int64_t kHighwayTarget = 0;
 inline constexpr int64_t kHighwayTarget = HWY_TARGET;
 #endif
 
-inline const bool kRegistered = register_target({kTarget, kHighwayTarget, &all_tags});
+inline const bool kRegistered = test::register_target(kTarget, kHighwayTarget, &all_tags);
 
 }  // namespace math_test
 TESSERA_END_TARGET

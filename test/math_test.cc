@@ -170,21 +170,9 @@ std::vector<float> inputs() {
   return v;
 }
 
-bool supported([[maybe_unused]] const RegisteredTarget& t) {
-#if TESSERA_STATIC
-  return true;
-#else
-  return t.highway_target == 0 || (hwy::SupportedTargets() & t.highway_target) != 0;
-#endif
-}
+using RegisteredTarget = test::RegisteredTarget<TagTables>;
 
-std::vector<RegisteredTarget> supported_targets() {
-  std::vector<RegisteredTarget> list;
-  for (const RegisteredTarget& t : targets()) {
-    if (supported(t)) list.push_back(t);
-  }
-  return list;
-}
+std::vector<RegisteredTarget> supported_targets() { return test::supported_targets<TagTables>(); }
 
 // ---- Tests
 
@@ -200,7 +188,7 @@ TEST_CASE("math: errors are within the bounds, bits are the same on all targets"
     size_t index = 0;
     for (const RegisteredTarget& target : supported_targets()) {
       test::Digest& digest = digests[index++];
-      for (const TagTable& tag : target.tags()) {
+      for (const TagTable& tag : target.table()) {
         tag.functions[spec.function](in.data(), out.data(), in.size());
         const bool fma = has_fma(target.target);
         const Bound& bound = fma ? spec.fma : spec.no_fma;
@@ -321,7 +309,7 @@ TEST_CASE("math: special values", "[math]") {
       {kHardSwish, -kInf, -0.0f},
   };
   for (const RegisteredTarget& target : supported_targets()) {
-    for (const TagTable& tag : target.tags()) {
+    for (const TagTable& tag : target.table()) {
       CAPTURE(name(target.target), tag.lmul);
       std::string failures;
       const auto check = [&](const Spec& spec, float x, float y) {
@@ -359,7 +347,7 @@ TEST_CASE("math: all floats", "[.exhaustive]") {
       std::uint32_t next = 0;
       do {
         for (float& x : in) x = std::bit_cast<float>(next++);
-        measured->tags()[0].functions[spec.function](in.data(), out.data(), kBlock);
+        measured->table()[0].functions[spec.function](in.data(), out.data(), kBlock);
         for (size_t i = 0; i < kBlock; ++i) {
           const double exact = spec.exact(static_cast<double>(in[i]));
           if (!worst.add(fma ? spec.fma : spec.no_fma, in[i], out[i], exact)) ++failed;
@@ -368,7 +356,7 @@ TEST_CASE("math: all floats", "[.exhaustive]") {
           if (!fma || t.highway_target == 0 || !has_fma(t.target) || t.target == measured->target) {
             continue;
           }
-          t.tags()[0].functions[spec.function](in.data(), other.data(), kBlock);
+          t.table()[0].functions[spec.function](in.data(), other.data(), kBlock);
           for (size_t i = 0; i < kBlock; ++i) different += !same(out[i], other[i]);
         }
       } while (next != 0);

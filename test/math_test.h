@@ -5,10 +5,9 @@
 #define TESSERA_TEST_MATH_TEST_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
-#include "tessera/core/isa.h"
+#include "registered_targets.h"
 
 namespace tessera::math_test {
 
@@ -33,21 +32,8 @@ struct TagTable {
   Map functions[kFunctions];
 };
 
-struct RegisteredTarget {
-  Target target;
-  int64_t highway_target;           // its bit; 0 for targets that run everywhere
-  std::vector<TagTable> (*tags)();  // LMUL 1, and where the target has groups 2, 4, 8
-};
-
-inline std::vector<RegisteredTarget>& targets() {
-  static std::vector<RegisteredTarget> all;
-  return all;
-}
-
-inline bool register_target(const RegisteredTarget& target) {
-  targets().push_back(target);
-  return true;
-}
+// One target: LMUL 1, and where it has groups 2, 4, 8.
+using TagTables = std::vector<TagTable>;
 
 }  // namespace tessera::math_test
 

@@ -308,7 +308,7 @@ inline constexpr int64_t kHighwayTarget = 0;
 inline constexpr int64_t kHighwayTarget = HWY_TARGET;
 #endif
 
-inline const bool kRegistered = register_target({kTarget, kHighwayTarget, &target_ops});
+inline const bool kRegistered = test::register_target(kTarget, kHighwayTarget, &target_ops);
 
 }  // namespace simd_test
 TESSERA_END_TARGET

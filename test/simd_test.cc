@@ -98,13 +98,10 @@ void check(Report& r, const char* op, size_t at, T got, T want, Nan nan = Nan::k
 // Runs f(report, ops) for every target that this machine supports.
 template <class F>
 void for_each_target(F f) {
-  for (const RegisteredTarget& t : targets()) {
-#if !TESSERA_STATIC
-    if (t.highway_target != 0 && (hwy::SupportedTargets() & t.highway_target) == 0) continue;
-#endif
+  for (const auto& t : test::supported_targets<TargetTable>()) {
     DYNAMIC_SECTION(name(t.target)) {
       Report report;
-      f(report, t.ops());
+      f(report, t.table());
       INFO(report.text);
       CHECK(report.checks > 0);
       CHECK(report.failed == 0);

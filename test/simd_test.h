@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "registered_targets.h"
 #include "tessera/core/dtype.h"
-#include "tessera/core/isa.h"
 
 namespace tessera::simd_test {
 
@@ -127,23 +127,6 @@ struct TargetTable {
   std::vector<MixedTable> mixed;
   float (*accumulate)();  // sum over i < 7 of 2^i * (the i-th accumulator, 2^i)
 };
-
-// The targets of this binary.
-struct RegisteredTarget {
-  Target target;
-  int64_t highway_target;  // its bit; 0 for targets that run everywhere
-  TargetTable (*ops)();    // compiled for the target: to be called only where that is supported
-};
-
-inline std::vector<RegisteredTarget>& targets() {
-  static std::vector<RegisteredTarget> all;
-  return all;
-}
-
-inline bool register_target(const RegisteredTarget& target) {
-  targets().push_back(target);
-  return true;
-}
 
 }  // namespace tessera::simd_test
 

@@ -97,6 +97,9 @@ void gemm_batched(const A& a, const B& b, const C& c, const GemmOptions& options
   const auto va = impl::input_view<3>(a);
   const auto vc = impl::input_view<3>(c);
   impl::check_batch("c", vc.extents[0], va.extents[0]);
+  if constexpr (!impl::is_packed_b<B>) {
+    impl::check_batch("b", impl::input_view<3>(b).extents[0], va.extents[0]);
+  }
   impl::check_batched_result(vc.extents, vc.strides);
   std::vector<impl::GemmProblem> problems;
   problems.reserve(static_cast<std::size_t>(vc.extents[0]));
@@ -105,11 +108,9 @@ void gemm_batched(const A& a, const B& b, const C& c, const GemmOptions& options
       problems.push_back(impl::gemm_problem(impl::matrix_of(va, i), b, impl::matrix_of(vc, i),
                                             options.alpha, options.beta, epilogue));
     } else {
-      const auto vb = impl::input_view<3>(b);
-      impl::check_batch("b", vb.extents[0], va.extents[0]);
-      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i), impl::matrix_of(vb, i),
-                                            impl::matrix_of(vc, i), options.alpha, options.beta,
-                                            epilogue));
+      problems.push_back(
+          impl::gemm_problem(impl::matrix_of(va, i), impl::matrix_of(impl::input_view<3>(b), i),
+                             impl::matrix_of(vc, i), options.alpha, options.beta, epilogue));
     }
   }
   impl::checked_gemms("gemm_batched", problems, options.context);

@@ -136,10 +136,18 @@ inline void check_tuning(const char* function, const GemmKernels& kernels, Targe
   }
 }
 
-inline DType type_of_sums(DType a) {
-  return a == DType::kF64                     ? DType::kF64
-         : a == DType::kS8 || a == DType::kU8 ? DType::kS32
-                                              : DType::kF32;
+inline DType type_of_sums(DType operand) {
+  return visit(operand, [](auto traits) {
+    return DTypeTraits<typename decltype(traits)::Accumulator>::kDType;
+  });
+}
+
+// True for operands whose packed panels keep a width of 16 bits, and are widened when they are used.
+inline bool is_narrow(DType type) { return type == DType::kBF16 || type == DType::kF16; }
+
+// Packed A of integers is for a b of s8.
+inline const GemmKernels& kernels_for_packed_a(const KernelTable& table, DType a) {
+  return table.gemm(type_of_sums(a) == DType::kS32 ? DType::kS8 : a);
 }
 
 inline std::string dtype_name(DType type) {
@@ -175,8 +183,7 @@ inline void check_epilogue(const char* function, const GemmProblem& p, const Mem
            matrix ? "extents " + to_string(expected) : std::to_string(expected[0]) + " elements",
            matrix ? to_string(s.extents) : std::to_string(s.extents[0]));
     }
-    const bool narrow =
-        matrix && steps == DType::kF32 && (s.dtype == DType::kBF16 || s.dtype == DType::kF16);
+    const bool narrow = matrix && steps == DType::kF32 && is_narrow(s.dtype);
     if (s.dtype != steps && !narrow) {
       fail(function, argument.c_str(), "elements of " + dtype_name(steps), dtype_name(s.dtype));
     }
@@ -246,6 +253,9 @@ inline void check_gemm(const char* function, const GemmProblem& p, const KernelT
 }
 
 TESSERA_LIBRARY_FUNCTION void check_batch(const char* argument, index_t batch, index_t expected) {
+  if (expected < 0) {
+    fail("gemm_batched", "a", "a batch of at least 0 matrices", std::to_string(expected));
+  }
   if (batch != expected) {
     fail("gemm_batched", argument, std::to_string(expected) + " matrices (the batch of a)",
          std::to_string(batch));

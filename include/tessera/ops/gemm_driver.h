@@ -69,10 +69,16 @@ inline index_t even_blocks(index_t total, index_t block, index_t multiple) {
   return std::max(round_up((total + count - 1) / count, multiple), multiple);
 }
 
+inline GemmTuning tuning_of(const Context* context) {
+  return context ? context->gemm : GemmTuning{};
+}
+inline const CacheSizes& caches_of(const Context* context) {
+  return context && context->caches ? *context->caches : machine_caches();
+}
+
 inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context* context, int index,
                                       index_t k) {
-  const GemmTuning tuning = context ? context->gemm : GemmTuning{};
-  const CacheSizes& caches = context && context->caches ? *context->caches : machine_caches();
+  const GemmTuning tuning = tuning_of(context);
   GemmSchedule s{};
   s.kernels = &kernels;
   s.tile_index = index;
@@ -80,8 +86,8 @@ inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context*
   s.mr = s.tile->shape.rows;
   s.pad = s.tile->lanes();
   s.nr = s.pad * s.tile->shape.vectors;
-  const GemmBlocks blocks =
-      gemm_blocks(caches, static_cast<std::size_t>(kernels.element_bytes), s.tile->shape, s.nr);
+  const GemmBlocks blocks = gemm_blocks(
+      caches_of(context), static_cast<std::size_t>(kernels.element_bytes), s.tile->shape, s.nr);
   const auto block = [](index_t wanted, index_t chosen) {
     constexpr index_t kLargest = index_t{1} << 40;  // no blocks at all, and no overflow
     return wanted > 0 ? std::min(wanted, kLargest) : chosen;
@@ -95,7 +101,7 @@ inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context*
 inline GemmSchedule schedule(const KernelTable& table, const Context* context,
                              const GemmProblem& p) {
   const GemmKernels& kernels = table.gemm(p.b.dtype);
-  const GemmTuning tuning = context ? context->gemm : GemmTuning{};
+  const GemmTuning tuning = tuning_of(context);
   int index = tuning.tile;
   if (p.a.packed) index = p.a.packed->layout().tile;
   if (p.b.packed) index = p.b.packed->layout().tile;
@@ -128,8 +134,7 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
       size * size * size;
   // Few rows: in place while B stays in L2, and for one or two rows. Beyond, rows of B that lie far apart cost
   // more in the TLB than the copy (Sapphire Rapids, f32, M = 8, N = K = 4096: 10.9 ms in place, 6.5 packed).
-  const CacheSizes& caches = context && context->caches ? *context->caches : machine_caches();
-  const auto l2 = static_cast<index_t>(caches.l2.bytes) / std::max(caches.l2.shared_by, 1);
+  const index_t l2 = bytes_per_thread(caches_of(context).l2);
   const bool b_in_l2 = p.k < l2 / std::max<index_t>(p.n * kernels.element_bytes, 1);
   const bool few = p.m <= 2 || (p.m <= 2 * s.mr && b_in_l2);
   s.b_in_place = b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
@@ -147,9 +152,6 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
   }
   return s;
 }
-
-// True for operands whose packed panels keep a width of 16 bits, and are widened when they are used.
-inline bool is_narrow(DType type) { return type == DType::kBF16 || type == DType::kF16; }
 
 // Rows [k0, k1) of B[k, n], one block of K, into `packed`, panels that hold the whole block; `narrow`: in 16 bits.
 inline void pack_b_panels(const GemmSchedule& s, const GemmOperand& b, bool narrow, index_t k,
@@ -495,9 +497,7 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
 
 inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& table,
                                    const Context* context) {
-  // Integers: for a b of s8.
-  const GemmKernels& kernels =
-      table.gemm(type_of_sums(a.dtype) == DType::kS32 ? DType::kS8 : a.dtype);
+  const GemmKernels& kernels = kernels_for_packed_a(table, a.dtype);
   const index_t m = a.extents[0], k = a.extents[1], element = kernels.element_bytes;
   const GemmSchedule s = schedule_for_tile(kernels, context, packing_tile(context), k);
   const index_t groups = s.a_rows_before(k) + s.groups(k % s.kc);
@@ -561,7 +561,7 @@ TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_b(const GemmOperand& b, Conte
 TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_a(const GemmOperand& a, Context* context) {
   const KernelTable& table = kernels_for("pack_a", context);
   check_memory("pack_a", "a", memory_of(a));
-  check_tuning("pack_a", table.gemm(a.dtype), table.target, context);
+  check_tuning("pack_a", kernels_for_packed_a(table, a.dtype), table.target, context);
   return pack_operand_a(a, table, context);
 }
 

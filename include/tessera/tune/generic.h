@@ -55,6 +55,10 @@ struct GemmTiles<Target::kScalar5, T> {
   using List = TileList<TileShape{2, 3, 1, 3}, TileShape{7, 1, 1, 4, true}>;
 };
 
+constexpr index_t bytes_per_thread(const CacheLevel& level) {
+  return static_cast<index_t>(level.bytes) / std::max(level.shared_by, 1);
+}
+
 struct GemmBlocks {
   index_t mc, kc, nc;
 };
@@ -77,8 +81,7 @@ inline GemmBlocks gemm_blocks(const CacheSizes& caches, std::size_t element, con
   const index_t mr = tile.rows;
   const auto size = static_cast<index_t>(element);
   const auto l1 = static_cast<index_t>(caches.l1d.bytes);
-  const auto l2 = static_cast<index_t>(caches.l2.bytes) / std::max(caches.l2.shared_by, 1);
-  const auto l3 = static_cast<index_t>(caches.l3.bytes) / std::max(caches.l3.shared_by, 1);
+  const index_t l2 = bytes_per_thread(caches.l2), l3 = bytes_per_thread(caches.l3);
   GemmBlocks blocks;
   blocks.kc = tile.kc > 0 ? tile.kc
                           : std::clamp<index_t>(round_down(l1 / (size * (nr + mr)), 16), 128, 512);
