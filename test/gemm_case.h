@@ -31,6 +31,7 @@ struct GemmCase {
   Values values = Values::kWide;
   unsigned edges = 7;  // bits for a, b, c: at the end of the memory, else at the start
   Executor executor{};
+  bool small_caches = false;  // whatever has a few rows is larger than L2
 };
 
 inline std::string describe(const GemmCase& g) {
@@ -40,7 +41,8 @@ inline std::string describe(const GemmCase& g) {
          number(g.tuning.kc) + number(g.tuning.nc) + ", m,n,k" + number(g.m) + number(g.n) +
          number(g.k) + ", layouts" + number(static_cast<int>(g.a)) + number(static_cast<int>(g.b)) +
          number(static_cast<int>(g.c)) + ", alpha,beta" + number(g.alpha) + number(g.beta) +
-         ", values" + number(static_cast<int>(g.values)) + ", edges" + number(g.edges);
+         ", values" + number(static_cast<int>(g.values)) + ", edges" + number(g.edges) +
+         ", small caches" + number(g.small_caches);
 }
 
 // Memory for the operands of one case after another.
@@ -145,6 +147,7 @@ std::string run_case(Workspace& w, GemmCase g, const Call& call) {
   context.target = g.target;
   context.gemm = g.tuning;
   context.executor = g.executor;
+  if (g.small_caches) context.caches = small_caches();
   call(o.a.read_only(), o.b.read_only(), o.c.view(),
        GemmOptions{.alpha = g.alpha, .beta = g.beta, .context = &context});
   return check_result(g, o);

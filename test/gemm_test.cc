@@ -589,6 +589,44 @@ TEST_CASE("gemm with absurd blocks", "[gemm]") {
   });
 }
 
+// The kernel that streams B: strips of C, the last vectors of a row, all remainders of k.
+TEMPLATE_TEST_CASE("gemm with few rows", "[gemm][gemv]", float, double) {
+  using T = TestType;
+  for_each_target([](Target target) {
+    Workspace w;
+    Tally tally;
+    Sampler sampler(16);
+    unsigned count = 0, streamed = 0;
+    constexpr double kFactors[] = {1, 0, -1, 0.1, 1};
+    hwy::ThreadPool pool(2);
+    const TileSize tile = tile_size<T>(target, 0);
+    const index_t nr = tile.nr, lanes = tile.lanes;
+    for (const index_t n : {4 * nr, 4 * nr + 1, 4 * nr + lanes - 1, index_t{2099}}) {
+      for (const index_t k : {1, 2, 3, 7, 8, 9, 15, 64, 67, 130}) {
+        for (const index_t m : {1, 2, 3, 8}) {
+          for (const Layout b : kInputLayouts) {
+            ++count;
+            if (sampler.skip()) continue;
+            GemmCase g{.target = target, .m = m, .n = n, .k = k, .b = b, .small_caches = true};
+            g.a = kInputLayouts[count / 2 % kInputLayouts.size()];
+            g.c = kOutputLayouts[count / 3 % kOutputLayouts.size()];
+            g.alpha = kFactors[count / 5 % std::size(kFactors)];
+            g.beta = kFactors[count / 7 % std::size(kFactors)];
+            g.edges = count % 8;
+            if (count % 3 == 0) g.executor = Executor::from_pool(pool);
+            tally.add(run_case<T>(w, g), [&] { return describe(g); });
+            Context context;
+            context.target = target;
+            context.caches = small_caches();
+            streamed += plan_gemm<T>(m, n, k, &context).streams_b;
+          }
+        }
+      }
+    }
+    CHECK(streamed > 0);
+  });
+}
+
 TEST_CASE("plan_gemm says what gemm does", "[gemm]") {
   for_each_target([](Target target) {
     Context context;

@@ -44,6 +44,7 @@ struct TypedCase {
   double alpha = 1, beta = 0;
   unsigned edges = 7;
   Executor executor{};
+  bool small_caches = false;  // whatever has a few rows is larger than L2
 };
 
 std::string describe(const TypedCase& g) {
@@ -54,7 +55,7 @@ std::string describe(const TypedCase& g) {
          number(g.k) + ", layouts" + number(static_cast<int>(g.a)) + number(static_cast<int>(g.b)) +
          number(static_cast<int>(g.c)) + ", packed" + number(g.a_kind == Operand::kPacked) +
          number(g.b_kind == Operand::kPacked) + ", alpha,beta" + number(g.alpha) + number(g.beta) +
-         ", edges" + number(g.edges);
+         ", edges" + number(g.edges) + ", small caches" + number(g.small_caches);
 }
 
 struct Workspace {
@@ -99,6 +100,7 @@ std::string run_case(Workspace& w, const TypedCase& g) {
   context.target = g.target;
   context.gemm = g.tuning;
   context.executor = g.executor;
+  if (g.small_caches) context.caches = small_caches();
   const GemmOptions options{.alpha = g.alpha, .beta = g.beta, .context = &context};
   const PackOptions packing{.context = &context};
   const bool pack_a_too = g.a_kind == Operand::kPacked, pack_b_too = g.b_kind == Operand::kPacked;
@@ -174,6 +176,41 @@ TEMPLATE_TEST_CASE("gemm of mixed types", "[gemm][types]", (Types<float, bf16, f
               }
               g.edges = count % 8;
               tally.add(run_case<Combination>(w, g), [&] { return describe(g); });
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// The kernel that streams B, in place and packed in 16 bits.
+TEMPLATE_TEST_CASE("gemm of mixed types with few rows", "[gemm][types][gemv]",
+                   (Types<float, bf16, float>), (Types<bf16, f16, bf16>), (Types<f16, bf16, s8>)) {
+  for_each_target([](Target target) {
+    Workspace w;
+    Tally tally;
+    Sampler sampler(12);
+    unsigned count = 0;
+    Context context;
+    context.target = target;
+    const GemmPlan plan = plan_gemm<float>(100, 100, 100, &context);
+    const index_t nr = plan.nr, lanes = nr / plan.tile.vectors;
+    for (const index_t n : {4 * nr, 4 * nr + lanes - 1, index_t{2099}}) {
+      for (const index_t k : {1, 3, 8, 67, 530}) {  // 530: two packed blocks
+        for (const index_t m : {1, 2, 3, 8}) {
+          for (const Layout b : {Layout::kRowMajor, Layout::kColMajor, Layout::kRowsApart,
+                                 Layout::kColsApart, Layout::kStrided, Layout::kReversedBoth}) {
+            for (const Operand kind : {Operand::kView, Operand::kPacked}) {
+              ++count;
+              if (sampler.skip()) continue;
+              TypedCase g{.target = target, .m = m, .n = n, .k = k, .b = b, .b_kind = kind};
+              g.a = kInputLayouts[count / 2 % kInputLayouts.size()];
+              g.c = kOutputLayouts[count / 3 % kOutputLayouts.size()];
+              g.beta = std::is_integral_v<typename TestType::C> ? 0 : count / 7 % 2;
+              g.edges = count % 8;
+              g.small_caches = true;
+              tally.add(run_case<TestType>(w, g), [&] { return describe(g); });
             }
           }
         }

@@ -41,6 +41,9 @@ int tile_count(Target target) {
   return gemm_tile_count<T>(&context);
 }
 
+// Hardly anything fits, so that small matrices are treated like large ones.
+inline CacheSizes small_caches() { return {.l1d = {1024, 8, 1}, .l2 = {2048, 8, 1}, .l3 = {}}; }
+
 // Picks the cases to run: all, or with reduced effort one in `one_in`, spread over every loop around
 // it by a hash of the running number.
 class Sampler {

@@ -76,12 +76,14 @@ struct GemmBlock {
   bool a_in_place, b_in_place;  // rows of unit column stride; otherwise packed panels
   const void* a;
   index_t a_stride;  // of rows in place
+  index_t a_panel;   // rows per packed panel (MR when it was packed)
   const void* b;
-  index_t b_stride;  // of rows in place
-  index_t b_panel;   // columns per packed panel (NR when it was packed)
-  index_t b_pad;     // the last packed panel is padded to a multiple of this
-  DType b_dtype;     // of packed panels: bf16 and f16 are widened into b_wide, a panel at a time
-  void* b_wide;      // [k, NR] elements
+  index_t b_stride;      // of rows in place
+  index_t b_col_stride;  // in place; tiles want 1
+  index_t b_panel;       // columns per packed panel (NR when it was packed)
+  index_t b_pad;         // the last packed panel is padded to a multiple of this
+  DType b_dtype;  // of packed panels: bf16 and f16 are widened into b_wide, a panel at a time
+  void* b_wide;   // [k, NR] elements
   void* c;
   index_t c_stride;         // rows of unit column stride
   double beta;              // the chain of each element starts at beta * c; 0 never reads c
@@ -116,6 +118,8 @@ struct GemmTile {
 struct GemmKernels {
   const GemmTile* tiles = nullptr;
   int tile_count = 0;
+  // As a tile's, for few rows; B may be of any strides and of 16 bits. Null: none.
+  void (*few_rows)(const GemmBlock&) = nullptr;
   void (*pack_a)(const PackPanel&) = nullptr;
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are

@@ -116,9 +116,7 @@ void pack_panel(const PackPanel& p) {
   constexpr DType kSame = DTypeTraits<Part>::kDType;
   if (p.stride == 1) {
     pack_along<Element, Part>(p, to);
-  } else if (kGroup == 1 && p.dtype == kSame && p.k_stride == 1 && p.stride > 0 &&
-             p.stride * static_cast<index_t>(sizeof(Element)) % 1024 != 0) {
-    // Else the rows share cache sets, and a line that is read in pieces would be gone in between.
+  } else if (kGroup == 1 && p.dtype == kSame && p.k_stride == 1 && p.stride > 0) {
     transpose(Tag<Element>(), static_cast<const Element*>(p.from), static_cast<size_t>(p.stride),
               static_cast<size_t>(p.count), static_cast<size_t>(p.k), to,
               static_cast<size_t>(p.to_stride));

@@ -29,6 +29,7 @@ struct GemmSchedule {
   bool pack_a, pack_b;  // into scratch, in this call
   bool b_in_place;      // otherwise packed, by this call or before
   bool to_result;       // C is more than the sums: it is reached through GemmResult
+  bool few_rows;        // not by tiles, but by the kernel that streams B
 
   index_t padded(index_t width) const { return width / nr * nr + round_up(width % nr, pad); }
   index_t groups(index_t k) const { return (k + kernels->group - 1) / kernels->group; }
@@ -98,6 +99,19 @@ inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context*
   return s;
 }
 
+// With few rows of A the time goes into reading B, and the kernel that streams it is ahead. Sapphire Rapids, f32,
+// N = K = 4096, against tiles: M = 1 20 % (B of 16 bits in place: three times), M = 8 20 %, M = 16 -10 %; B^T,
+// M = 1 15 %, M = 4 none. Narrow ones lose: the few vectors of C go through memory every eighth step of k.
+inline bool streams_b(const GemmSchedule& s, const GemmTuning& tuning, const GemmProblem& p,
+                      index_t l2) {
+  if (s.kernels->few_rows == nullptr || p.a.packed || p.k == 0) return false;
+  if (tuning.packing != GemmTuning::Packing::kAuto || tuning.kc > 0) return false;
+  if (p.b.packed) return is_narrow(p.b.dtype) && p.m <= 2;
+  if (p.n < (s.tile->shape.vectors == 1 ? 2 : 4) * s.nr) return false;
+  const bool beyond_l2 = p.k > l2 / (p.n * size_of(p.b.dtype));
+  return p.m == 1 || (beyond_l2 && p.m <= (p.b.strides[1] == 1 ? 8 : 2));
+}
+
 inline GemmSchedule schedule(const KernelTable& table, const Context* context,
                              const GemmProblem& p) {
   const GemmKernels& kernels = table.gemm(p.b.dtype);
@@ -145,6 +159,13 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
   s.pack_a = !p.a.packed && !a_in_place;
   if (p.a.packed && p.alpha != 1) s.pack_a = true;  // a scaled copy
   s.pack_b = !p.b.packed && !s.b_in_place;
+  s.few_rows = streams_b(s, tuning, p, l2);
+  if (s.few_rows) {
+    s.pack_a = !a_readable;
+    s.pack_b = false;
+    s.b_in_place = !p.b.packed;
+    if (s.b_in_place) s.kc = p.k, s.nc = round_up(p.n, s.nr);
+  }
   if (s.pack_b && p.m <= 8 * s.mr && tuning.nc <= 0) {
     // B is used but a few times, so it should not go farther than L2 in between.
     const index_t column = s.kc / kernels.group * kernels.element_bytes;
@@ -212,7 +233,7 @@ class GemmRun {
     a_bytes_ = s.pack_a ? aligned(pass_rows * s.groups(kc) * kernels_.element_bytes) : 0;
     b_bytes_ =
         s.pack_b ? aligned(s.padded(n) * kernels_.panel_rows(kc) * kernels_.element_bytes) : 0;
-    if (p.b.packed && is_narrow(p.b.dtype)) {
+    if (p.b.packed && is_narrow(p.b.dtype) && !s.few_rows) {
       wide_bytes_ = aligned(s.nr * kc * kernels_.element_bytes);
     }
   }
@@ -356,20 +377,23 @@ class GemmRun {
       block.a_stride = p_.a.strides[0];
       block.a_in_place = true;
     }
+    block.a_panel = s_.mr;
     block.b_panel = s_.nr;
     block.b_pad = s_.pad;
     block.b_dtype = type_of_sums(p_.a.dtype);
+    if (is_narrow(p_.b.dtype) && !s_.pack_b) block.b_dtype = p_.b.dtype;
     if (s_.pack_b) {
       block.b = spaces.b + (j.begin - pass.cols.begin) * panel_rows * element;
     } else if (p_.b.packed) {
-      const index_t stored = wide_bytes_ > 0 ? size_of(p_.b.dtype) : element;
+      const index_t stored = is_narrow(p_.b.dtype) ? size_of(p_.b.dtype) : element;
       block.b = p_.b.packed->data() +
                 (s_.b_rows_before(pass.k.begin) * s_.padded(p_.n) + j.begin * panel_rows) * stored;
-      if (wide_bytes_ > 0) block.b_dtype = p_.b.dtype;
       block.b_wide = wide;
     } else {
-      block.b = offset(p_.b.data, (pass.k.begin * p_.b.strides[0] + j.begin) * element);
+      block.b = offset(p_.b.data, (pass.k.begin * p_.b.strides[0] + j.begin * p_.b.strides[1]) *
+                                      size_of(p_.b.dtype));
       block.b_stride = p_.b.strides[0];
+      block.b_col_stride = p_.b.strides[1];
       block.b_in_place = true;
     }
     if (kernels_.column_sums && k > 0 && (p_.a.dtype == DType::kU8) != kernels_.a_unsigned) {
@@ -390,7 +414,7 @@ class GemmRun {
       block.c = static_cast<std::byte*>(p_.c) + at * size_of(p_.c_dtype);
       block.c_stride = p_.c_row_stride;
     }
-    s_.tile->run(block);
+    (s_.few_rows ? kernels_.few_rows : s_.tile->run)(block);
   }
 
   const GemmProblem& p_;
@@ -403,12 +427,47 @@ class GemmRun {
   index_t a_bytes_, b_bytes_, sums_bytes_ = 0, wide_bytes_ = 0;
 };
 
+// The steps that do to C^T what those of `epilogue` do to C. Functions of the user are called with rows of C.
+inline bool can_transpose(const Epilogue& epilogue) {
+  const auto steps = std::span(epilogue.steps(), static_cast<std::size_t>(epilogue.size()));
+  return std::none_of(steps.begin(), steps.end(),
+                      [](const EpilogueStep& s) { return s.op == EpilogueOp::kFunction; });
+}
+inline Epilogue transposed(const Epilogue& epilogue) {
+  Epilogue result;
+  for (int i = 0; i < epilogue.size(); ++i) {
+    EpilogueStep step = epilogue.steps()[i];
+    switch (step.op) {
+      case EpilogueOp::kAddRow:
+        step.op = EpilogueOp::kAddColumn;
+        break;
+      case EpilogueOp::kAddColumn:
+        step.op = EpilogueOp::kAddRow;
+        break;
+      case EpilogueOp::kScaleRow:
+        step.op = EpilogueOp::kScaleColumn;
+        break;
+      case EpilogueOp::kScaleColumn:
+        step.op = EpilogueOp::kScaleRow;
+        break;
+      case EpilogueOp::kResidual:
+        std::swap(step.extents[0], step.extents[1]);
+        std::swap(step.strides[0], step.strides[1]);
+        break;
+      default:
+        break;
+    }
+    result = result | Epilogue(step);
+  }
+  return result;
+}
+
 // Swaps the roles of rows and columns where C^T = B^T A^T suits the kernels, which want unit stride
 // along the columns of C.
 inline void orient(GemmProblem& p) {
   if (p.a.packed || p.b.packed || type_of_sums(p.a.dtype) == DType::kS32) return;
-  if (p.alpha != 1) return;            // alpha * a is rounded, alpha * b would be other bits
-  if (p.epilogue.size() != 0) return;  // its steps know rows from columns
+  if (p.alpha != 1) return;  // alpha * a is rounded, alpha * b would be other bits
+  if (!can_transpose(p.epilogue)) return;
   const bool columns_contiguous = p.c_row_stride == 1 || p.m == 1;
   const bool rows_contiguous = p.c_col_stride == 1 || p.n == 1;
   const bool swap = columns_contiguous && (!rows_contiguous || (p.n == 1 && p.m > 1));
@@ -420,6 +479,7 @@ inline void orient(GemmProblem& p) {
       std::swap(x->strides[0], x->strides[1]);
     }
     std::swap(p.c_row_stride, p.c_col_stride);
+    p.epilogue = transposed(p.epilogue);
   }
 }
 
@@ -576,7 +636,8 @@ TESSERA_LIBRARY_FUNCTION GemmPlan checked_plan(DType a, DType b, DType c, index_
   p.c_dtype = c;
   p.c_row_stride = n, p.c_col_stride = 1;
   const GemmSchedule s = schedule(table, context, p);
-  return {table.target, s.tile->shape, s.mr, s.nr, s.mc, s.kc, s.nc, s.pack_a, s.pack_b};
+  return {table.target, s.tile->shape, s.mr,     s.nr,     s.mc,
+          s.kc,         s.nc,          s.pack_a, s.pack_b, s.few_rows};
 }
 
 TESSERA_LIBRARY_FUNCTION int checked_tile_count(DType b, const Context* context) {

@@ -25,6 +25,7 @@ struct GemmPlan {
   index_t mr, nr;      // the register tile in elements, at this thread's vector length
   index_t mc, kc, nc;  // cache blocks
   bool packs_a, packs_b;
+  bool streams_b;  // few rows of A: B is read once, along its rows, without register tiles
 };
 
 namespace impl {

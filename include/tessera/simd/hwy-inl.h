@@ -512,7 +512,9 @@ TESSERA_INLINE void transpose(D, const Lane<D>* from, size_t from_stride, size_t
   size_t i = 0;
   if constexpr (sizeof(U) >= 4) {
 #if !HWY_TARGET_IS_SVE
-    constexpr size_t kMost = hn::MaxLanes(hn::ScalableTag<U>());
+    // 32 bytes at most, also of AVX-512: eight rows of one cache set, as of a stride of 4 KiB, stay in L1 while
+    // their lines are read 16 bytes at a time, and shuffles of 32 bytes have two ports.
+    constexpr size_t kMost = std::min(hn::MaxLanes(hn::ScalableTag<U>()), 32 / sizeof(U));
     if constexpr (kMost > 16 / sizeof(U)) {
       i += transpose_rows<kMost>(f, from_stride, rows, cols, t, to_stride);
     }

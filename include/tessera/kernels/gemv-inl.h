@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// GEMM with so few rows of A that reading B is what takes the time. B is read once, along its rows, a few of
+// them at a time, as the hardware's prefetchers like it; C waits in L1.
+//
+// The chains are those of the register tiles: in order of k, from beta * c, so the bits are the same.
+
+#if defined(TESSERA_KERNELS_GEMV_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_GEMV_INL_H_
+#undef TESSERA_KERNELS_GEMV_INL_H_
+#else
+#define TESSERA_KERNELS_GEMV_INL_H_
+#endif
+
+#include <algorithm>
+#include <utility>
+
+#include "tessera/kernels/convert-inl.h"
+#include "tessera/kernels/epilogue-inl.h"
+#include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/gemm_pack-inl.h"
+#include "tessera/kernels/gemm_tile-inl.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+using detail::GemmBlock;
+
+// c[j] += a[0] * B[0, j], .., then a[kSteps - 1] * B[kSteps - 1, j], for j < n.
+template <int kSteps, class From, class T>
+void add_products(const T* a, index_t a_stride, const From* b, index_t b_stride, T* c, index_t n) {
+  const Tag<T, kHasLmul ? 8 : 1> d;
+  const Rebind<From, Tag<T, kHasLmul ? 8 : 1>> db;
+  T scale[kSteps];
+  const From* row[kSteps];
+  for (int s = 0; s < kSteps; ++s) {
+    scale[s] = a[s * a_stride];
+    row[s] = b + s * b_stride;
+  }
+  const auto widened = [&](Vec<decltype(db)> v) TESSERA_LAMBDA {
+    if constexpr (std::is_same_v<From, T>) {
+      return v;
+    } else {
+      return promote(d, db, v);
+    }
+  };
+  constexpr auto kAll = std::make_integer_sequence<index_t, kSteps>();
+  const auto step = static_cast<index_t>(lanes(d));
+  index_t j = 0;
+  for (; j + step <= n; j += step) {
+    auto sum = load(d, c + j);
+    unrolled(kAll, [&](index_t s) TESSERA_LAMBDA {
+      sum = mul_add_scalar(d, scale[s], widened(load(db, row[s] + j)), sum);
+    });
+    store(d, sum, c + j);
+  }
+  if (j == n) return;
+  const auto left = static_cast<size_t>(n - j);
+  auto sum = load_n(d, c + j, left);
+  unrolled(kAll, [&](index_t s) TESSERA_LAMBDA {
+    sum = mul_add_scalar(d, scale[s], widened(load_n(db, row[s] + j, left)), sum);
+  });
+  store_n(d, sum, c + j, left);
+}
+
+// The rows of A of a block, in place or packed.
+template <class T>
+class RowsOfA {
+ public:
+  explicit RowsOfA(const GemmBlock& block)
+      : block_(block), panels_(block.m, block.a_in_place ? block.m : block.a_panel) {}
+
+  // f(pointer to row i, stride along k, i) for each.
+  template <class F>
+  TESSERA_INLINE void for_each(F f) const {
+    const auto* a = static_cast<const T*>(block_.a);
+    if (block_.a_in_place) {
+      for (index_t i = 0; i < block_.m; ++i) f(a + i * block_.a_stride, 1, i);
+      return;
+    }
+    for (index_t p = 0, i = 0; p < panels_.count(); ++p) {
+      const index_t rows = panels_.rows(p);
+      for (index_t r = 0; r < rows; ++r) f(a + r, rows, i + r);
+      a += rows * block_.k;
+      i += rows;
+    }
+  }
+
+ private:
+  const GemmBlock& block_;
+  detail::RowPanels panels_;
+};
+
+// C[m, n] += A[m, k0 .. k0 + k) * B[k, n], k steps at a time: the rows of B that were read for the first
+// row of C are in the caches for the others.
+template <class From, class T>
+void add_rows(const RowsOfA<T>& a, index_t k0, index_t k, const From* b, index_t b_stride, T* c,
+              index_t c_stride, index_t n) {
+  for (index_t l = 0; l < k;) {
+    const index_t left = k - l, steps = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const From* const rows = b + l * b_stride;
+    a.for_each([&](const T* ai, index_t a_stride, index_t i) {
+      const T* const as = ai + (k0 + l) * a_stride;
+      T* const ci = c + i * c_stride;
+      switch (steps) {
+        case 8:
+          return add_products<8>(as, a_stride, rows, b_stride, ci, n);
+        case 4:
+          return add_products<4>(as, a_stride, rows, b_stride, ci, n);
+        case 2:
+          return add_products<2>(as, a_stride, rows, b_stride, ci, n);
+        default:
+          return add_products<1>(as, a_stride, rows, b_stride, ci, n);
+      }
+    });
+    l += steps;
+  }
+}
+
+template <class T>
+void add_rows(const GemmBlock& block, const RowsOfA<T>& a, const void* b, index_t b_stride, T* c,
+              index_t c_stride, index_t n) {
+  const auto run = [&]<class From>(const From* from) {
+    add_rows(a, 0, block.k, from, b_stride, c, c_stride, n);
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    if (block.b_dtype == DType::kBF16) return run(static_cast<const bf16*>(b));
+    if (block.b_dtype == DType::kF16) return run(static_cast<const f16*>(b));
+  }
+  run(static_cast<const T*>(b));
+}
+
+// B with rows that are not contiguous: small blocks are transposed in L1. A row of the block is few cache
+// lines of many columns, which no prefetcher follows: those of the next block are asked for.
+template <class T>
+void add_rows_across(const GemmBlock& block, const RowsOfA<T>& a, const void* b, T* c,
+                     index_t c_stride, index_t n) {
+  constexpr index_t kCols = 32, kSteps = 64;
+  alignas(64) T rows[kSteps * kCols];
+  const index_t element = size_of(block.b_dtype);
+  for (index_t j = 0; j < n; j += kCols) {
+    const index_t cols = std::min(kCols, n - j);
+    for (index_t l = 0; l < block.k; l += kSteps) {
+      const index_t steps = std::min(kSteps, block.k - l);
+      const void* const from =
+          advance(b, block.b_dtype, j * block.b_col_stride + l * block.b_stride);
+      if (kPrefetch && block.b_stride == 1) {
+        const auto* next = static_cast<const char*>(from) + kSteps * element;
+        for (index_t i = 0; i < cols; ++i, next += block.b_col_stride * element) {
+          for (index_t byte = 0; byte < kSteps * element; byte += 64) {
+            __builtin_prefetch(next + byte, 0, 2);
+          }
+        }
+      }
+      pack_panel<T, T, false>(
+          {from, block.b_dtype, block.b_col_stride, block.b_stride, cols, steps, 1, rows, cols});
+      add_rows(a, l, steps, rows, cols, c + j, c_stride, cols);
+    }
+  }
+}
+
+// All of `block`, a strip of columns at a time. Unlike for the tiles, B may be of 16 bits in place, and of any
+// strides (b_col_stride); packed panels are read as they are.
+template <class T>
+void multiply_few_rows(const GemmBlock& block) {
+  constexpr index_t kStage = 16 * 1024 / sizeof(T);
+  alignas(64) T stage[kStage];
+  const bool staged = block.result != nullptr && block.first && block.last;
+  // One row: as far along the rows of B as C stays in L1. More: eight rows of B stay there as well.
+  const index_t most = std::min(kStage / block.m, block.m == 1 ? index_t{2048} : index_t{512});
+  const index_t panel = block.b_in_place ? block.n : block.b_panel;
+  const RowsOfA<T> a(block);
+  for (index_t j = 0, cols = 0; j < block.n; j += cols) {
+    const index_t in_panel = j % panel, width = std::min(panel, block.n - j + in_panel);
+    cols = std::min(most, width - in_panel);
+    T* const c = staged ? stage : static_cast<T*>(block.c) + j;
+    const index_t c_stride = staged ? cols : block.c_stride;
+    const SumTile<T> sums{c, c_stride, block.m, cols, block.row, block.col + j};
+    const auto beta = static_cast<T>(block.beta);
+    if (beta == T{0}) {
+      for (index_t i = 0; i < block.m; ++i) std::fill_n(c + i * c_stride, cols, T{0});
+    } else {
+      if (block.result != nullptr && block.first) start_tile(*block.result, sums);
+      if (beta != T{1}) {
+        const auto factor = set(SumTag<T>(), beta);
+        map_tile(sums, [&](Vec<SumTag<T>> v) TESSERA_LAMBDA { return mul(factor, v); });
+      }
+    }
+    if (!block.b_in_place) {
+      const index_t at = (j - in_panel) * block.k + in_panel;
+      add_rows(block, a, advance(block.b, block.b_dtype, at), detail::round_up(width, block.b_pad),
+               c, c_stride, cols);
+    } else {
+      const void* const b = advance(block.b, block.b_dtype, j * block.b_col_stride);
+      if (block.b_col_stride == 1) {
+        add_rows(block, a, b, block.b_stride, c, c_stride, cols);
+      } else {
+        add_rows_across(block, a, b, c, c_stride, cols);
+      }
+    }
+    if (block.result != nullptr && block.last) finish_tile(*block.result, sums);
+  }
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_GEMV_INL_H_
