@@ -2,12 +2,10 @@
 // Tessera beside its peers, in one process and in turns. Prints tables, or lines of JSON that bench/compare
 // makes a report of. See --help.
 #include <sys/utsname.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -17,6 +15,7 @@
 #include "bench/gemm_options.h"
 #include "bench/peak.h"
 #include "bench/peers.h"
+#include "bench/progress.h"
 #include "tessera/dispatch/dispatch.h"
 
 namespace tessera::bench {
@@ -58,47 +57,39 @@ struct Options {
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string flag = argv[i];
-    const auto value = [&]() -> std::string {
-      if (i + 1 == argc) throw std::invalid_argument(flag + " needs a value");
-      return argv[++i];
-    };
-    if (flag == "--help") {
-      std::fputs(kHelp, stdout);
-      std::exit(EXIT_SUCCESS);
-    } else if (flag == "--shapes") {
-      options.cases = parse_cases(value());
-    } else if (flag == "--types") {
-      options.types = parse_types(value());
-    } else if (flag == "--filter") {
-      options.filter = value();
-    } else if (flag == "--quick") {
+  for (CommandLine line(argc, argv, kHelp); line.next();) {
+    if (line.is("--shapes")) {
+      options.cases = parse_cases(line.value());
+    } else if (line.is("--types")) {
+      options.types = parse_types(line.value());
+    } else if (line.is("--filter")) {
+      options.filter = line.value();
+    } else if (line.is("--quick")) {
       options.quick = true;
       options.match.rounds = 9;
       options.match.turn_seconds = 5e-3;
       options.match.seconds = 4;
-    } else if (flag == "--threads") {
-      options.match.threads = std::max(1, std::stoi(value()));
-    } else if (flag == "--rounds") {
-      options.match.rounds = std::max(1, std::stoi(value()));
-    } else if (flag == "--turn-ms") {
-      options.match.turn_seconds = 1e-3 * std::stod(value());
-    } else if (flag == "--case-seconds") {
-      options.match.seconds = std::stod(value());
-    } else if (flag == "--variant") {
-      options.variants.push_back(value());
-    } else if (flag == "--cblas") {
-      options.libraries.push_back(value());
-    } else if (flag == "--peers") {
-      options.peers = split(value());
+    } else if (line.is("--threads")) {
+      options.match.threads = line.count();
+    } else if (line.is("--rounds")) {
+      options.match.rounds = line.count();
+    } else if (line.is("--turn-ms")) {
+      options.match.turn_seconds = 1e-3 * line.number();
+    } else if (line.is("--case-seconds")) {
+      options.match.seconds = line.number();
+    } else if (line.is("--variant")) {
+      options.variants.push_back(line.value());
+    } else if (line.is("--cblas")) {
+      options.libraries.push_back(line.value());
+    } else if (line.is("--peers")) {
+      options.peers = split(line.value());
       options.all_peers = false;
-    } else if (flag == "--json") {
+    } else if (line.is("--json")) {
       options.json = true;
-    } else if (flag == "--list") {
+    } else if (line.is("--list")) {
       options.list = true;
     } else {
-      throw std::invalid_argument("unknown option " + flag + " (--help lists them)");
+      line.unknown();
     }
   }
   options.match.least_rounds = std::min(options.match.least_rounds, options.match.rounds);
@@ -261,38 +252,6 @@ void print_table(const GemmResult& result, const std::vector<GemmContender>& con
   }
 }
 
-// A bar that rewrites itself on a terminal, a line per case elsewhere.
-class Progress {
- public:
-  explicit Progress(std::size_t all) : all_(all), terminal_(isatty(STDERR_FILENO) != 0) {}
-
-  void start(const std::string& what) {
-    const double share = static_cast<double>(done_) / static_cast<double>(all_);
-    const double seconds = wall_seconds() - start_;
-    if (!terminal_) {
-      std::fprintf(stderr, "[%zu/%zu] %s\n", done_ + 1, all_, what.c_str());
-    } else {
-      constexpr int kWidth = 30;
-      const int filled = static_cast<int>(share * kWidth);
-      std::fprintf(stderr, "\r\033[K[%s%s] %zu/%zu", std::string(filled, '#').c_str(),
-                   std::string(kWidth - filled, '.').c_str(), done_ + 1, all_);
-      if (done_ != 0) std::fprintf(stderr, ", about %.0f s left", seconds / share - seconds);
-      std::fprintf(stderr, ": %s", what.c_str());
-    }
-    ++done_;
-  }
-  // Before anything else is written.
-  void clear() const {
-    if (terminal_) std::fputs("\r\033[K", stderr);
-  }
-
- private:
-  const std::size_t all_;
-  const bool terminal_;
-  const double start_ = wall_seconds();
-  std::size_t done_ = 0;
-};
-
 int run(const Options& options) {
   std::vector<std::string> missing;
   const std::vector<GemmContender> contenders = contenders_of(options, missing);
@@ -345,10 +304,6 @@ int run(const Options& options) {
 }  // namespace tessera::bench
 
 int main(int argc, char** argv) {
-  try {
-    return tessera::bench::run(tessera::bench::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "gemm_compare: %s\n", e.what());
-    return EXIT_FAILURE;
-  }
+  return tessera::bench::run_program(
+      "gemm_compare", [&] { return tessera::bench::run(tessera::bench::parse(argc, argv)); });
 }

@@ -12,18 +12,9 @@
 #include <vector>
 
 #include "bench/gemm_cases.h"
+#include "bench/options.h"
 
 namespace tessera::bench {
-
-inline std::vector<std::string> split(std::string_view text, char separator = ',') {
-  std::vector<std::string> items;
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(separator), text.size());
-    items.emplace_back(text.substr(0, end));
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return items;
-}
 
 // "MxNxK" or "N", then ":t" for B transposed, ":c" for cold.
 inline GemmCase parse_case(const std::string& item) {

@@ -3,7 +3,6 @@
 // for cliffs. See --help.
 #include <cstdio>
 #include <cstdlib>
-#include <exception>
 #include <memory>
 #include <set>
 #include <string>
@@ -115,27 +114,19 @@ void sweep(const Series& series, const GemmContender& tessera, const Options& op
 
 Options parse(int argc, char** argv) {
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string flag = argv[i];
-    const auto value = [&]() -> std::string {
-      if (i + 1 == argc) throw std::invalid_argument(flag + " needs a value");
-      return argv[++i];
-    };
-    if (flag == "--help") {
-      std::fputs(kHelp, stdout);
-      std::exit(EXIT_SUCCESS);
-    } else if (flag == "--types") {
-      options.types = parse_types(value());
-    } else if (flag == "--series") {
-      options.series = value();
-    } else if (flag == "--packed") {
+  for (CommandLine line(argc, argv, kHelp); line.next();) {
+    if (line.is("--types")) {
+      options.types = parse_types(line.value());
+    } else if (line.is("--series")) {
+      options.series = line.value();
+    } else if (line.is("--packed")) {
       options.packed = true;
-    } else if (flag == "--passes") {
-      options.passes = std::max(1, std::stoi(value()));
-    } else if (flag == "--turn-ms") {
-      options.turn_seconds = 1e-3 * std::stod(value());
+    } else if (line.is("--passes")) {
+      options.passes = line.count();
+    } else if (line.is("--turn-ms")) {
+      options.turn_seconds = 1e-3 * line.number();
     } else {
-      throw std::invalid_argument("unknown option " + flag + " (--help lists them)");
+      line.unknown();
     }
   }
   return options;
@@ -163,10 +154,6 @@ int run(const Options& options) {
 }  // namespace tessera::bench
 
 int main(int argc, char** argv) {
-  try {
-    return tessera::bench::run(tessera::bench::parse(argc, argv));
-  } catch (const std::exception& e) {
-    std::fprintf(stderr, "gemm_sweep: %s\n", e.what());
-    return EXIT_FAILURE;
-  }
+  return tessera::bench::run_program(
+      "gemm_sweep", [&] { return tessera::bench::run(tessera::bench::parse(argc, argv)); });
 }

@@ -108,9 +108,9 @@ class GemmWorkload {
 
   template <class T>
   static T value(std::uint64_t random, Range range) {
-    if constexpr (std::is_same_v<T, std::int8_t>) {
-      const auto byte = static_cast<std::int8_t>(random >> 32);
-      return range == Range::kFull ? byte : static_cast<std::int8_t>(byte >> 1);
+    if constexpr (std::is_integral_v<T>) {
+      const auto byte = static_cast<T>(random >> 32);
+      return range == Range::kFull ? byte : static_cast<T>(byte >> 1);
     } else {
       const double mantissa = static_cast<double>(random >> 11) * 0x1p-53 - 0.5;
       const auto exponent = static_cast<int>(random % 17) - 8;

@@ -11,6 +11,29 @@ endforeach()
 add_test(NAME unknown-target COMMAND "${CMAKE_COMMAND}" "-DSAYS=TESSERA_TARGET: expected one of"
   -P "${expect_failure}" -- "${CMAKE_COMMAND}" -E env TESSERA_TARGET=avx2000 "$<TARGET_FILE:tessera_test>" --filenames-as-tags "[#gemm_test]")
 
+# Tuning profiles are read once per process: one for this machine is written, with tiles and blocks that nobody would
+# choose, and used; results do not change by a bit. Others are refused.
+set(profile "${PROJECT_BINARY_DIR}/odd.profile")
+add_test(NAME profile-write COMMAND tessera_test [profile-write])
+set_tests_properties(profile-write PROPERTIES FIXTURES_SETUP profiles
+  ENVIRONMENT "TESSERA_PROFILE=;TESSERA_PROFILE_TO_WRITE=${profile}")
+add_test(NAME profile-used COMMAND tessera_test [profile-used])
+tessera_add_run(profile-results ARGS --filenames-as-tags "[#gemm_test]~[.],[#gemm_types_test]~[.],[#packed_test]~[.],[#reproducibility_test]~[.]")
+foreach(run profile-used profile-results)
+  set_property(TEST ${run} APPEND PROPERTY ENVIRONMENT "TESSERA_PROFILE=${profile}")
+  set_property(TEST ${run} APPEND PROPERTY FIXTURES_REQUIRED profiles)
+endforeach()
+function(tessera_add_refused_profile name file why)
+  add_test(NAME profile-refused-${name} COMMAND tessera_test [profile-refused])
+  set_tests_properties(profile-refused-${name} PROPERTIES FIXTURES_REQUIRED profiles
+    ENVIRONMENT "TESSERA_PROFILE=${file};TESSERA_PROFILE_REFUSAL=${why}")
+endfunction()
+tessera_add_refused_profile(stale "${profile}.stale" "stale: expected version 0.1.0, got 0.0.0")
+tessera_add_refused_profile(truncated "${profile}.truncated" "damaged: expected a last line")
+tessera_add_refused_profile(empty "${profile}.empty" "damaged: line 1: expected a first line")
+tessera_add_refused_profile(missing "${profile}.missing" "unreadable: expected a file, got No such file")
+tessera_add_refused_profile(directory "${PROJECT_BINARY_DIR}" "unreadable: expected a file, got Is a directory")
+
 # The other ways to use the library: header-only in two translation units, in static mode, without exceptions.
 tessera_add_test_executable(tessera_header_only_test tessera odr_a.cc odr_b.cc odr_test.cc)
 add_test(NAME header-only COMMAND tessera_header_only_test)
@@ -28,6 +51,9 @@ target_link_libraries(tessera_no_exceptions_test PRIVATE tessera)
 target_compile_options(tessera_no_exceptions_test PRIVATE -fno-exceptions)
 add_test(NAME no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: gemm: b: expected 3 rows"
   -P "${expect_failure}" -- "$<TARGET_FILE:tessera_no_exceptions_test>")
+add_test(NAME profile-no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: TESSERA_PROFILE: none: unreadable"
+  -P "${expect_failure}" -- "$<TARGET_FILE:tessera_no_exceptions_test>")
+set_tests_properties(profile-no-exceptions PROPERTIES ENVIRONMENT TESSERA_PROFILE=none)
 
 # Every header compiles on its own, and twice, but those that are parts of another: *-inl.h, which is compiled once
 # per target, and the modes of dispatch.h.

@@ -146,9 +146,7 @@ inline DType type_of_sums(DType operand) {
 inline bool is_narrow(DType type) { return type == DType::kBF16 || type == DType::kF16; }
 
 // Packed A of integers is for a b of s8.
-inline const GemmKernels& kernels_for_packed_a(const KernelTable& table, DType a) {
-  return table.gemm(type_of_sums(a) == DType::kS32 ? DType::kS8 : a);
-}
+inline DType packed_a_is_for(DType a) { return type_of_sums(a) == DType::kS32 ? DType::kS8 : a; }
 
 inline std::string dtype_name(DType type) {
   return visit(type, [](auto traits) { return std::string(decltype(traits)::kName); });

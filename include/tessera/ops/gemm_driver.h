@@ -16,6 +16,7 @@
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm_checks.h"
 #include "tessera/ops/gemm_problem.h"
+#include "tessera/ops/gemm_profile.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
@@ -55,11 +56,13 @@ inline double tile_cost(const GemmTile& tile, index_t m, index_t n) {
   return rows * vectors + 0.5 * (row_panels * vectors + rows * col_panels);
 }
 
-inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n) {
-  int best = 0;
-  for (int i = 1; i < kernels.tile_count; ++i) {
-    // The first is the measured favourite; another must promise a clear gain.
-    if (tile_cost(kernels.tiles[i], m, n) < 0.9 * tile_cost(kernels.tiles[best], m, n)) best = i;
+// The first tile of a target is its measured favourite, and another must promise a clear gain. What was measured on
+// this machine yields only where it fits badly: a few columns with long vectors.
+inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n, const TunedBlocks* tuned) {
+  const double clear = tuned ? 0.6 : 0.9;
+  int best = tuned ? tuned->tile : 0;
+  for (int i = 0; i < kernels.tile_count; ++i) {
+    if (tile_cost(kernels.tiles[i], m, n) < clear * tile_cost(kernels.tiles[best], m, n)) best = i;
   }
   return best;
 }
@@ -77,9 +80,20 @@ inline const CacheSizes& caches_of(const Context* context) {
   return context && context->caches ? *context->caches : machine_caches();
 }
 
+// What a call is told, and where it is told nothing, what the profile says of this tile. Blocks of the profile are
+// for the caches of this machine, not for others that a context describes.
+inline GemmTuning tuning_for_tile(int index, const Context* context, const TunedBlocks* tuned) {
+  GemmTuning tuning = tuning_of(context);
+  if (tuned == nullptr || tuned->tile != index || (context && context->caches)) return tuning;
+  if (tuning.mc <= 0) tuning.mc = tuned->mc;
+  if (tuning.kc <= 0) tuning.kc = tuned->kc;
+  if (tuning.nc <= 0) tuning.nc = tuned->nc;
+  return tuning;
+}
+
 inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context* context, int index,
-                                      index_t k) {
-  const GemmTuning tuning = tuning_of(context);
+                                      index_t k, const TunedBlocks* tuned) {
+  const GemmTuning tuning = tuning_for_tile(index, context, tuned);
   GemmSchedule s{};
   s.kernels = &kernels;
   s.tile_index = index;
@@ -115,13 +129,16 @@ inline bool streams_b(const GemmSchedule& s, const GemmTuning& tuning, const Gem
 inline GemmSchedule schedule(const KernelTable& table, const Context* context,
                              const GemmProblem& p) {
   const GemmKernels& kernels = table.gemm(p.b.dtype);
-  const GemmTuning tuning = tuning_of(context);
-  int index = tuning.tile;
+  const bool packed = p.a.packed || p.b.packed;  // for large products, whatever this one is
+  const TunedBlocks* tuned = machine_profile().find(
+      table.target, p.b.dtype, packed ? ShapeClass::kLarge : shape_class(p.m, p.n, p.k));
+  int index = tuning_of(context).tile;
   if (p.a.packed) index = p.a.packed->layout().tile;
   if (p.b.packed) index = p.b.packed->layout().tile;
-  if (index < 0) index = choose_tile(kernels, p.m, p.n);
+  if (index < 0) index = choose_tile(kernels, p.m, p.n, tuned);
+  const GemmTuning tuning = tuning_for_tile(index, context, tuned);
 
-  GemmSchedule s = schedule_for_tile(kernels, context, index, p.k);
+  GemmSchedule s = schedule_for_tile(kernels, context, index, p.k, tuned);
   if (p.a.packed) s.kc = p.a.packed->layout().kc;
   if (p.b.packed) {
     s.kc = p.b.packed->layout().kc;
@@ -502,10 +519,13 @@ inline void run_gemm(GemmProblem p, const KernelTable& table, const Context* con
   run(scratch.reserve(run.scratch_bytes(), "gemm"));
 }
 
-// Both operands are packed for the target's default tile, whatever their sizes, so that any packed A meets
-// any packed B of the same context.
-inline int packing_tile(const Context* context) {
-  return context && context->gemm.tile >= 0 ? context->gemm.tile : 0;
+// Both operands are packed for large products, with the target's default tile or that of the profile, whatever
+// their sizes, so that any packed A meets any packed B of the same context.
+inline GemmSchedule packing_schedule(const KernelTable& table, const GemmKernels& kernels, DType b,
+                                     const Context* context, index_t k) {
+  const TunedBlocks* tuned = machine_profile().find(table.target, b, ShapeClass::kLarge);
+  const int told = tuning_of(context).tile;
+  return schedule_for_tile(kernels, context, told >= 0 ? told : tuned ? tuned->tile : 0, k, tuned);
 }
 
 // The part of a schedule that a packed operand fixes for all its calls.
@@ -536,7 +556,7 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
                                    const Context* context) {
   const GemmKernels& kernels = table.gemm(b.dtype);
   const index_t k = b.extents[0], n = b.extents[1];
-  const GemmSchedule s = schedule_for_tile(kernels, context, packing_tile(context), k);
+  const GemmSchedule s = packing_schedule(table, kernels, b.dtype, context, k);
   const bool narrow = is_narrow(b.dtype);
   const index_t element = narrow ? size_of(b.dtype) : kernels.element_bytes;
   const index_t last = k % s.kc;
@@ -557,9 +577,10 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
 
 inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& table,
                                    const Context* context) {
-  const GemmKernels& kernels = kernels_for_packed_a(table, a.dtype);
+  const DType b = packed_a_is_for(a.dtype);
+  const GemmKernels& kernels = table.gemm(b);
   const index_t m = a.extents[0], k = a.extents[1], element = kernels.element_bytes;
-  const GemmSchedule s = schedule_for_tile(kernels, context, packing_tile(context), k);
+  const GemmSchedule s = packing_schedule(table, kernels, b, context, k);
   const index_t groups = s.a_rows_before(k) + s.groups(k % s.kc);
   PackedPanels packed(layout_of(s, table.target, a, s.mr),
                       packed_bytes("pack_a", "a", m, groups, element, a));
@@ -621,7 +642,7 @@ TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_b(const GemmOperand& b, Conte
 TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_a(const GemmOperand& a, Context* context) {
   const KernelTable& table = kernels_for("pack_a", context);
   check_memory("pack_a", "a", memory_of(a));
-  check_tuning("pack_a", kernels_for_packed_a(table, a.dtype), table.target, context);
+  check_tuning("pack_a", table.gemm(packed_a_is_for(a.dtype)), table.target, context);
   return pack_operand_a(a, table, context);
 }
 
