@@ -26,41 +26,68 @@ TESSERA_BEGIN_TARGET
 
 using detail::GemmBlock;
 
-// c[j] += a[0] * B[0, j], .., then a[kSteps - 1] * B[kSteps - 1, j], for j < n.
+// kSteps elements of a row of A and the rows of B that they multiply.
 template <int kSteps, class From, class T>
-void add_products(const T* a, index_t a_stride, const From* b, index_t b_stride, T* c, index_t n) {
-  const Tag<T, kHasLmul ? 8 : 1> d;
-  const Rebind<From, Tag<T, kHasLmul ? 8 : 1>> db;
+struct RowsOfB {
   T scale[kSteps];
   const From* row[kSteps];
-  for (int s = 0; s < kSteps; ++s) {
-    scale[s] = a[s * a_stride];
-    row[s] = b + s * b_stride;
+};
+
+template <class D, class From>
+TESSERA_INLINE Vec<D> widened(D d, Vec<Rebind<From, D>> v) {
+  if constexpr (std::is_same_v<From, Lane<D>>) {
+    return v;
+  } else {
+    return promote(d, Rebind<From, D>(), v);
   }
-  const auto widened = [&](Vec<decltype(db)> v) TESSERA_LAMBDA {
-    if constexpr (std::is_same_v<From, T>) {
-      return v;
-    } else {
-      return promote(d, db, v);
-    }
-  };
-  constexpr auto kAll = std::make_integer_sequence<index_t, kSteps>();
+}
+
+// c[j] += scale[0] * row[0][j], .., then scale[kSteps - 1] * row[kSteps - 1][j], for as many j as fill vectors.
+template <int kSteps, int LMUL, class From, class T>
+index_t add_whole_vectors(const RowsOfB<kSteps, From, T>& rows, T* c, index_t n) {
+  const Tag<T, LMUL> d;
+  const Rebind<From, Tag<T, LMUL>> db;
+  const RowsOfB<kSteps, From, T> b =
+      rows;  // in registers: the compiler can't know that C is not it
   const auto step = static_cast<index_t>(lanes(d));
   index_t j = 0;
   for (; j + step <= n; j += step) {
     auto sum = load(d, c + j);
-    unrolled(kAll, [&](index_t s) TESSERA_LAMBDA {
-      sum = mul_add_scalar(d, scale[s], widened(load(db, row[s] + j)), sum);
+    unrolled(std::make_integer_sequence<index_t, kSteps>(), [&](index_t s) TESSERA_LAMBDA {
+      sum =
+          mul_add_scalar(d, b.scale[s], widened<decltype(d), From>(d, load(db, b.row[s] + j)), sum);
     });
     store(d, sum, c + j);
   }
-  if (j == n) return;
-  const auto left = static_cast<size_t>(n - j);
-  auto sum = load_n(d, c + j, left);
-  unrolled(kAll, [&](index_t s) TESSERA_LAMBDA {
-    sum = mul_add_scalar(d, scale[s], widened(load_n(db, row[s] + j, left)), sum);
-  });
-  store_n(d, sum, c + j, left);
+  return j;
+}
+
+// The same for the rest, from j on. (One register at a time: vectors that are filled up with zeros take more.)
+template <int kSteps, class From, class T>
+void add_last_vectors(const RowsOfB<kSteps, From, T>& b, T* c, index_t j, index_t n) {
+  const Tag<T> d;
+  const Rebind<From, Tag<T>> db;
+  for (; j < n; j += static_cast<index_t>(lanes(d))) {
+    const auto left = static_cast<size_t>(n - j);
+    auto sum = load_n(d, c + j, left);
+    unrolled(std::make_integer_sequence<index_t, kSteps>(), [&](index_t s) TESSERA_LAMBDA {
+      sum = mul_add_scalar(d, b.scale[s],
+                           widened<decltype(d), From>(d, load_n(db, b.row[s] + j, left)), sum);
+    });
+    store_n(d, sum, c + j, left);
+  }
+}
+
+// c[j] += a[0] * B[0, j], .., then a[kSteps - 1] * B[kSteps - 1, j], for j < n.
+template <int kSteps, class From, class T>
+void add_products(const T* a, index_t a_stride, const From* b, index_t b_stride, T* c, index_t n) {
+  RowsOfB<kSteps, From, T> rows;
+  for (int s = 0; s < kSteps; ++s) {
+    rows.scale[s] = a[s * a_stride];
+    rows.row[s] = b + s * b_stride;
+  }
+  const index_t j = add_whole_vectors<kSteps, kHasLmul ? 8 : 1>(rows, c, n);
+  if (j < n) add_last_vectors(rows, c, j, n);
 }
 
 // The rows of A of a block, in place or packed.
