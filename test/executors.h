@@ -27,6 +27,15 @@ struct StdThreads {
   }
 };
 
+// One thread, which notes how many tasks it was given first.
+struct Noting {
+  index_t first = 0;
+  void operator()(index_t n, TaskRef task) {
+    if (first == 0) first = n;
+    for (index_t i = 0; i < n; ++i) task(i);
+  }
+};
+
 // One thread, the last task first.
 struct Reversed {
   void operator()(index_t n, TaskRef task) const {

@@ -465,6 +465,40 @@ TEST_CASE("gemm whose tasks run in any order", "[gemm][threads]") {
   });
 }
 
+// Thin and deep: threads have nothing to share but k.
+TEMPLATE_TEST_CASE("gemm splits k where it may", "[gemm][threads]", float, double) {
+  using T = TestType;
+  for_each_target([](Target target) {
+    Workspace w;
+    for (const Numerics numerics : {Numerics::kReproducible, Numerics::kFast}) {
+      Noting noting;
+      const GemmCase g{.target = target,
+                       .m = 3,
+                       .n = 5,
+                       .k = 5000,
+                       .alpha = 0.5,
+                       .values = Values::kModerate,
+                       .executor = Executor::from_function(4, noting)};
+      const auto call = [&](const auto& a, const auto& b, const auto& c, GemmOptions options) {
+        options.numerics = numerics;
+        gemm(a, b, c, options);
+      };
+      if (numerics == Numerics::kReproducible) {
+        CHECK(run_case<T>(w, g, call) == "");
+        CHECK(noting.first != 4);
+        continue;
+      }
+      Operands<T> o(w, g);
+      Context context;
+      context.target = target;
+      context.executor = g.executor;
+      call(o.a.read_only(), o.b.read_only(), o.c.view(), {.alpha = g.alpha, .context = &context});
+      CHECK(outside_error_bound(g, o) == "");
+      CHECK(noting.first == 4);
+    }
+  });
+}
+
 TEST_CASE("gemm in two threads with a Context each", "[gemm][threads]") {
   const auto targets = tested_targets();
   std::string failures[2];

@@ -239,6 +239,23 @@ TEMPLATE_TEST_CASE("gemm of mixed types on threads", "[gemm][types]", (Types<flo
   });
 }
 
+// Thin and deep: threads share k, as the order of sums of integers does not matter.
+TEMPLATE_TEST_CASE("gemm of integers splits k", "[gemm][types]", (Types<s8, s8, s32>),
+                   (Types<u8, s8, float>), (Types<s8, u8, s8>), (Types<u8, u8, bf16>)) {
+  for_each_target([](Target target) {
+    Workspace w;
+    Tally tally;
+    for (const Layout layout : {Layout::kRowMajor, Layout::kColMajor, Layout::kStrided}) {
+      Noting noting;
+      TypedCase g{
+          .target = target, .m = 3, .n = 5, .k = 4999, .a = layout, .b = layout, .c = layout};
+      g.executor = Executor::from_function(4, noting);
+      tally.add(run_case<TestType>(w, g), [&] { return describe(g); });
+      CHECK(noting.first == 4);
+    }
+  });
+}
+
 // The extremes of every type at the largest sums, where 16-bit intermediates would saturate.
 TEMPLATE_TEST_CASE("gemm of integers is exact at the corners", "[gemm][types]",
                    (Types<s8, s8, s32>), (Types<u8, s8, s32>), (Types<s8, u8, s32>),

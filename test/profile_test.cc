@@ -366,7 +366,7 @@ TEST_CASE("a profile that is refused is named once and ignored", "[.][profile-re
   std::string failure;
   const std::string said = stderr_of([&] {
     for (int i = 0; i < 3; ++i) {
-      failure += run_case<float>(w, {.target = active_target(), .m = 40, .n = 50, .k = 60});
+      failure += run_case<float>(w, {.target = active_target(), .m = 70, .n = 50, .k = 60});
     }
   });
   CHECK(failure == "");

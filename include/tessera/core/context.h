@@ -82,6 +82,8 @@ struct GemmTuning {
   int tile = -1;  // index into the target's register tiles
   index_t mc = 0, kc = 0, nc = 0;
   enum class Packing { kAuto, kNever, kAlways } packing = Packing::kAuto;
+
+  bool operator==(const GemmTuning&) const = default;
 };
 
 // One call at a time may use a Context; use one per calling thread. A call without a Context is

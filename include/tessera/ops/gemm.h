@@ -20,12 +20,6 @@
 
 namespace tessera::inline TESSERA_ABI {
 
-struct GemmOptions {
-  double alpha = 1;  // rounded to the type of the sums; 0: A and B are not read
-  double beta = 0;   // 0: C is not read
-  Context* context = nullptr;
-};
-
 struct PackOptions {
   Context* context = nullptr;
 };
@@ -48,6 +42,8 @@ struct PackOptions {
 // targets without FMA: has_fma()). NaN and infinities propagate as IEEE 754 says. Integers: exact for all
 // values; sums wrap modulo 2^32, which k <= 33025 can't reach. alpha must be 1, and beta 0, or 1 for c
 // of s32. beta must be 0 for c of s8 and u8. Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
+// Numerics::kFast: the k of products that are thin in m and n may be shared by threads, each element then being
+// the sum of a few chains, as it always may be for integers.
 // k = 0 or alpha = 0 gives epilogue(beta * C); empty results do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null
@@ -56,8 +52,7 @@ struct PackOptions {
 template <class A, class B, class C>
 void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {},
           const Epilogue& epilogue = {}) {
-  impl::checked_gemm(impl::gemm_problem(a, b, c, options.alpha, options.beta, epilogue),
-                     options.context);
+  impl::checked_gemm(impl::gemm_problem(a, b, c, options, epilogue), options.context);
 }
 
 // One product of gemm_grouped(): views, or packed operands.
@@ -80,7 +75,7 @@ void gemm_grouped(std::span<const GemmGroup<A, B, C>> groups, const GemmOptions&
     if (g.b == nullptr) {
       detail::fail("gemm_grouped", "groups", "an operand b in each", "a null pointer");
     }
-    problems.push_back(impl::gemm_problem(g.a, *g.b, g.c, options.alpha, options.beta, g.epilogue));
+    problems.push_back(impl::gemm_problem(g.a, *g.b, g.c, options, g.epilogue));
   }
   impl::checked_gemms("gemm_grouped", problems, options.context);
 }
@@ -105,12 +100,12 @@ void gemm_batched(const A& a, const B& b, const C& c, const GemmOptions& options
   problems.reserve(static_cast<std::size_t>(vc.extents[0]));
   for (index_t i = 0; i < vc.extents[0]; ++i) {
     if constexpr (impl::is_packed_b<B>) {
-      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i), b, impl::matrix_of(vc, i),
-                                            options.alpha, options.beta, epilogue));
-    } else {
       problems.push_back(
-          impl::gemm_problem(impl::matrix_of(va, i), impl::matrix_of(impl::input_view<3>(b), i),
-                             impl::matrix_of(vc, i), options.alpha, options.beta, epilogue));
+          impl::gemm_problem(impl::matrix_of(va, i), b, impl::matrix_of(vc, i), options, epilogue));
+    } else {
+      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i),
+                                            impl::matrix_of(impl::input_view<3>(b), i),
+                                            impl::matrix_of(vc, i), options, epilogue));
     }
   }
   impl::checked_gemms("gemm_batched", problems, options.context);

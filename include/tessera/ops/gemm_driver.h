@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <utility>
 
@@ -59,7 +60,7 @@ inline double tile_cost(const GemmTile& tile, index_t m, index_t n) {
 // The first tile of a target is its measured favourite, and another must promise a clear gain. What was measured on
 // this machine yields only where it fits badly: a few columns with long vectors.
 inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n, const TunedBlocks* tuned) {
-  const double clear = tuned ? 0.6 : 0.9;
+  const double clear = tuned ? 0.6 : 0.93;
   int best = tuned ? tuned->tile : 0;
   for (int i = 0; i < kernels.tile_count; ++i) {
     if (tile_cost(kernels.tiles[i], m, n) < clear * tile_cost(kernels.tiles[best], m, n)) best = i;
@@ -126,29 +127,11 @@ inline bool streams_b(const GemmSchedule& s, const GemmTuning& tuning, const Gem
   return p.m == 1 || (p.m == 2 && !b_in_l2 && (is_narrow(p.b.dtype) || p.b.strides[1] != 1));
 }
 
-inline GemmSchedule schedule(const KernelTable& table, const Context* context,
-                             const GemmProblem& p) {
-  const GemmKernels& kernels = table.gemm(p.b.dtype);
-  const bool packed = p.a.packed || p.b.packed;  // for large products, whatever this one is
-  const TunedBlocks* tuned = machine_profile().find(
-      table.target, p.b.dtype, packed ? ShapeClass::kLarge : shape_class(p.m, p.n, p.k));
-  int index = tuning_of(context).tile;
-  if (p.a.packed) index = p.a.packed->layout().tile;
-  if (p.b.packed) index = p.b.packed->layout().tile;
-  if (index < 0) index = choose_tile(kernels, p.m, p.n, tuned);
-  const GemmTuning tuning = tuning_for_tile(index, context, tuned);
-
-  GemmSchedule s = schedule_for_tile(kernels, context, index, p.k, tuned);
-  if (p.a.packed) s.kc = p.a.packed->layout().kc;
-  if (p.b.packed) {
-    s.kc = p.b.packed->layout().kc;
-    s.nr = p.b.packed->layout().panel;
-    s.pad = p.b.packed->layout().pad;
-    s.nc = round_up(s.nc, s.nr);
-  }
+// Where the kernels read A and B: in place, packed before, or packed by this call; and the blocks that suit that.
+inline void place_operands(GemmSchedule& s, const GemmProblem& p, const GemmTuning& tuning,
+                           index_t l2) {
+  const GemmKernels& kernels = *s.kernels;
   const DType sums = type_of_sums(p.a.dtype);
-  s.to_result = p.c_col_stride != 1 || p.c_dtype != sums || p.epilogue.size() != 0;
-
   // In place where the kernels can read it and the copy would not pay: B is copied once and read
   // again for each row panel, A once and read again for each column panel.
   const bool floats = sums != DType::kS32 && p.k > 0;
@@ -163,7 +146,6 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
   const bool small =
       static_cast<double>(p.m) * static_cast<double>(p.n) * static_cast<double>(p.k) <=
       size * size * size;
-  const index_t l2 = bytes_per_thread(caches_of(context).l2);
   const bool b_in_l2 = p.k < l2 / std::max<index_t>(p.n * kernels.element_bytes, 1);
   const bool few = p.m <= 2 * s.mr;
   s.b_in_place = b_readable && tuning.packing != GemmTuning::Packing::kAlways &&
@@ -196,6 +178,31 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
     const index_t column = s.kc / kernels.group * kernels.element_bytes;
     s.nc = std::min(s.nc, round_down(l2 / 4 / std::max<index_t>(column, 1), s.nr));
   }
+}
+
+inline GemmSchedule schedule(const KernelTable& table, const Context* context,
+                             const GemmProblem& p) {
+  const GemmKernels& kernels = table.gemm(p.b.dtype);
+  const bool packed = p.a.packed || p.b.packed;  // for large products, whatever this one is
+  const TunedBlocks* tuned = machine_profile().find(
+      table.target, p.b.dtype, packed ? ShapeClass::kLarge : shape_class(p.m, p.n, p.k));
+  int index = tuning_of(context).tile;
+  if (p.a.packed) index = p.a.packed->layout().tile;
+  if (p.b.packed) index = p.b.packed->layout().tile;
+  if (index < 0) index = choose_tile(kernels, p.m, p.n, tuned);
+  const GemmTuning tuning = tuning_for_tile(index, context, tuned);
+
+  GemmSchedule s = schedule_for_tile(kernels, context, index, p.k, tuned);
+  if (p.a.packed) s.kc = p.a.packed->layout().kc;
+  if (p.b.packed) {
+    s.kc = p.b.packed->layout().kc;
+    s.nr = p.b.packed->layout().panel;
+    s.pad = p.b.packed->layout().pad;
+    s.nc = round_up(s.nc, s.nr);
+  }
+  s.to_result =
+      p.c_col_stride != 1 || p.c_dtype != type_of_sums(p.a.dtype) || p.epilogue.size() != 0;
+  place_operands(s, p, tuning, bytes_per_thread(caches_of(context).l2));
   return s;
 }
 
@@ -518,11 +525,105 @@ inline void normalise(GemmProblem& p) {
   if (p.k == 0) p.a.packed = p.b.packed = nullptr, p.alpha = 1;
 }
 
-inline void run_gemm(GemmProblem p, const KernelTable& table, const Context* context,
+// How many parts of k threads may work on: several where m and n give too little to share and the order of the sums
+// does not matter.
+inline index_t parts_of_k(const GemmProblem& p, const GemmSchedule& s, const Executor& executor,
+                          const Scratch& scratch) {
+  constexpr index_t kShortest = 1024;
+  const bool any_order = type_of_sums(p.a.dtype) == DType::kS32 || p.numerics == Numerics::kFast;
+  if (!any_order || p.beta != 0 || p.a.packed || p.b.packed || scratch.is_lent()) return 1;
+  const index_t tiles = RowPanels(p.m, s.mr).count() * ((p.n + s.nr - 1) / s.nr);
+  if (tiles >= 2 * executor.concurrency()) return 1;
+  return std::clamp<index_t>(p.k / kShortest, 1, executor.concurrency());
+}
+
+// sums[i] += more[i]
+inline void add_sums(DType type, std::byte* sums, const std::byte* more, index_t n) {
+  const auto add = [&]<class T>(T* to) {
+    const T* const from = reinterpret_cast<const T*>(more);
+    for (index_t i = 0; i < n; ++i) to[i] += from[i];
+  };
+  if (type == DType::kS32) return add(reinterpret_cast<std::uint32_t*>(sums));  // may wrap
+  if (type == DType::kF32) return add(reinterpret_cast<float*>(sums));
+  add(reinterpret_cast<double*>(sums));
+}
+
+inline void run_gemm(const GemmProblem& problem, const KernelTable& table, const Context* context,
+                     const Executor& executor, Scratch& scratch);
+
+// Parts of k as products of their own, then their sums in order, then what an empty last block of K does.
+inline void run_split_gemm(const GemmProblem& p, const GemmSchedule& s, index_t parts,
+                           const KernelTable& table, const Context* context,
+                           const Executor& executor, Scratch& scratch) {
+  const DType type = type_of_sums(p.a.dtype);
+  const index_t bytes =
+      round_up(p.m * p.n * size_of(type), static_cast<index_t>(kScratchAlignment));
+  std::byte* const sums = scratch.reserve(static_cast<std::size_t>(parts * bytes), "gemm");
+  const index_t step = (p.k + parts - 1) / parts;
+  executor.parallel_for(parts, [&](index_t i) {
+    const index_t k = i * step;
+    GemmProblem part = p;
+    part.k = std::clamp<index_t>(p.k - k, 0, step);
+    part.a.data = offset(p.a.data, k * p.a.strides[1] * size_of(p.a.dtype));
+    part.b.data = offset(p.b.data, k * p.b.strides[0] * size_of(p.b.dtype));
+    part.a.extents[1] = part.b.extents[0] = part.k;
+    part.c = sums + i * bytes;
+    part.c_dtype = type;
+    part.c_row_stride = p.n;
+    part.c_col_stride = 1;
+    part.epilogue = {};
+    run_gemm(part, table, context, Executor{}, thread_scratch());
+  });
+  for (index_t i = 1; i < parts; ++i) add_sums(type, sums, sums + i * bytes, p.m * p.n);
+  const GemmResult result{
+      p.c, p.c_dtype, p.c_row_stride, p.c_col_stride, p.epilogue.steps(), p.epilogue.size()};
+  GemmBlock end{};
+  end.m = p.m, end.n = p.n;
+  end.a = end.b = sums;  // nothing is read of them
+  end.a_panel = s.mr, end.b_panel = s.nr, end.b_pad = s.pad;
+  end.b_dtype = type;
+  end.c = sums, end.c_stride = p.n, end.beta = 1;
+  end.result = &result, end.last = true;
+  s.tile->run(end);
+}
+
+// A product so small that planning it would take longer: one block, in place, with the tile that fits best.
+inline bool run_tiny_gemm(const GemmProblem& p, const KernelTable& table, const Context* context) {
+  constexpr index_t kMost = 64;
+  if (p.m > kMost || p.n > kMost || p.k > kMost || p.m < 2 || p.k == 0 || p.alpha != 1)
+    return false;
+  const DType sums = type_of_sums(p.a.dtype);
+  if (sums == DType::kS32 || p.a.packed || p.b.packed || p.c_dtype != sums || p.a.dtype != sums ||
+      p.b.dtype != sums || p.epilogue.size() != 0 || p.a.strides[1] != 1 || p.b.strides[1] != 1 ||
+      p.c_col_stride != 1) {
+    return false;
+  }
+  if (context != nullptr && !(context->gemm == GemmTuning{})) return false;
+  const GemmKernels& kernels = table.gemm(p.b.dtype);
+  const GemmTile& tile = kernels.tiles[choose_tile(kernels, p.m, p.n, nullptr)];
+  if (p.n < tile.lanes()) return false;  // B is read in whole vectors
+  GemmBlock block{};
+  block.m = p.m, block.n = p.n, block.k = p.k;
+  block.a_in_place = block.b_in_place = true;
+  block.a = p.a.data, block.a_stride = p.a.strides[0];
+  block.b = p.b.data, block.b_stride = p.b.strides[0], block.b_col_stride = 1;
+  block.b_dtype = sums;
+  block.c = p.c, block.c_stride = p.c_row_stride;
+  block.beta = p.beta;
+  block.first = block.last = true;
+  tile.run(block);
+  return true;
+}
+
+inline void run_gemm(const GemmProblem& problem, const KernelTable& table, const Context* context,
                      const Executor& executor, Scratch& scratch) {
-  if (p.m == 0 || p.n == 0) return;
+  if (problem.m == 0 || problem.n == 0) return;
+  if (run_tiny_gemm(problem, table, context)) return;
+  GemmProblem p = problem;
   normalise(p);
   const GemmSchedule s = schedule(table, context, p);
+  const index_t parts = parts_of_k(p, s, executor, scratch);
+  if (parts > 1) return run_split_gemm(p, s, parts, table, context, executor, scratch);
   const GemmRun run(p, s, executor);
   run(scratch.reserve(run.scratch_bytes(), "gemm"));
 }

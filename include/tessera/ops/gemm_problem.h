@@ -18,6 +18,17 @@
 
 namespace tessera::inline TESSERA_ABI {
 
+// What may be chosen for speed: nothing that changes a bit of a result, or what rounds differently but keeps the
+// error bounds, so that results depend on the machine and the number of threads.
+enum class Numerics { kReproducible, kFast };
+
+struct GemmOptions {
+  double alpha = 1;  // rounded to the type of the sums; 0: A and B are not read
+  double beta = 0;   // 0: C is not read
+  Numerics numerics = Numerics::kReproducible;
+  Context* context = nullptr;
+};
+
 // How one problem will be computed.
 struct GemmPlan {
   Target target;
@@ -50,6 +61,7 @@ struct GemmProblem {
   index_t m = 0, n = 0, k = 0;
   index_t c_row_stride = 0, c_col_stride = 0;
   double alpha = 1, beta = 0;
+  Numerics numerics{};
   Epilogue epilogue;
 };
 
@@ -156,7 +168,7 @@ constexpr void check_gemm_types() {
 }
 
 template <class A, class B, class C>
-GemmProblem gemm_problem(const A& a, const B& b, const C& c, double alpha, double beta,
+GemmProblem gemm_problem(const A& a, const B& b, const C& c, const GemmOptions& options,
                          const Epilogue& epilogue) {
   check_gemm_types<A, B, C>();
   const auto view = input_view(c);
@@ -172,8 +184,9 @@ GemmProblem gemm_problem(const A& a, const B& b, const C& c, double alpha, doubl
   p.k = p.a.extents[1];
   p.c_row_stride = view.strides[0];
   p.c_col_stride = view.strides[1];
-  p.alpha = alpha;
-  p.beta = beta;
+  p.alpha = options.alpha;
+  p.beta = options.beta;
+  p.numerics = options.numerics;
   p.epilogue = epilogue;
   return p;
 }
