@@ -32,6 +32,7 @@ TEST_CASE("names and targets belong together", "[isa]") {
   CHECK(name(Target::kAvx3Dl) == "avx3_dl");
   CHECK(name(Target::kAvx3Zen4) == "avx3_zen4");
   CHECK(name(Target::kAvx3Spr) == "avx3_spr");
+  CHECK(name(Target::kAmx) == "amx");
   CHECK(name(Target::kNeon) == "neon");
   CHECK(name(Target::kNeonBf16) == "neon_bf16");
   CHECK(name(Target::kSve) == "sve");
@@ -42,6 +43,13 @@ TEST_CASE("names and targets belong together", "[isa]") {
   CHECK(name(Target::kLasx) == "lasx");
   CHECK(name(Target::kXsimdAvx2) == "xsimd_avx2");
   CHECK(name(Target::kXsimdRvv) == "xsimd_rvv");
+}
+
+TEST_CASE("matrix units are with the vectors of a target", "[isa]") {
+  for (std::size_t i = 0; i < kTargetNames.size(); ++i) {
+    const auto target = static_cast<Target>(i);
+    CHECK(vector_target(target) == (target == Target::kAmx ? Target::kAvx3Dl : target));
+  }
 }
 
 TEST_CASE("other names are nobody's", "[isa]") {

@@ -37,7 +37,7 @@ const AxpbyKernels* find_axpby_kernels(Target target) {
 #undef TESSERA_KERNELS_OF
   };
   for (const AxpbyKernels* kernels : kAll) {
-    if (kernels->target == target) return kernels;
+    if (kernels->target == vector_target(target)) return kernels;
   }
   return nullptr;
 }

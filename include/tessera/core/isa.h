@@ -25,6 +25,7 @@ enum class Target : std::uint8_t {
   kAvx3Dl,    // + VNNI, VBMI2 (Ice Lake)
   kAvx3Zen4,  // + BF16
   kAvx3Spr,   // + FP16
+  kAmx,       // kAvx3Dl + AMX-INT8, the matrix unit
   kNeonWithoutAes,
   kNeon,
   kNeonBf16,
@@ -43,11 +44,12 @@ enum class Target : std::uint8_t {
   kXsimdRvv,
 };
 
-inline constexpr std::array<std::string_view, 27> kTargetNames = {
-    "scalar",     "scalar3",    "scalar5",      "sse2",       "ssse3",      "sse4",     "avx2",
-    "avx3",       "avx3_dl",    "avx3_zen4",    "avx3_spr",   "neon_noaes", "neon",     "neon_bf16",
-    "sve",        "sve2",       "sve_256",      "sve2_128",   "rvv",        "lsx",      "lasx",
-    "xsimd_sse4", "xsimd_avx2", "xsimd_avx512", "xsimd_neon", "xsimd_sve",  "xsimd_rvv"};
+inline constexpr std::array<std::string_view, 28> kTargetNames = {
+    "scalar",       "scalar3",    "scalar5",   "sse2",      "ssse3",      "sse4",
+    "avx2",         "avx3",       "avx3_dl",   "avx3_zen4", "avx3_spr",   "amx",
+    "neon_noaes",   "neon",       "neon_bf16", "sve",       "sve2",       "sve_256",
+    "sve2_128",     "rvv",        "lsx",       "lasx",      "xsimd_sse4", "xsimd_avx2",
+    "xsimd_avx512", "xsimd_neon", "xsimd_sve", "xsimd_rvv"};
 
 // The name used by set_active_target() and the environment variable TESSERA_TARGET.
 constexpr std::string_view name(Target t) { return kTargetNames[static_cast<std::size_t>(t)]; }
@@ -63,6 +65,9 @@ constexpr std::optional<Target> parse_target(std::string_view text) {
 constexpr bool has_fma(Target t) {
   return t != Target::kSse2 && t != Target::kSsse3 && t != Target::kSse4 && t != Target::kXsimdSse4;
 }
+
+// The target that code for vectors is compiled for: of a matrix unit, the one that it adds to.
+constexpr Target vector_target(Target t) { return t == Target::kAmx ? Target::kAvx3Dl : t; }
 
 namespace detail {
 // What set_active_target() stored, shared by all modes of one program; -1: nothing yet.

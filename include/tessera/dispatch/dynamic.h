@@ -13,6 +13,7 @@
 #define HWY_TARGET_INCLUDE "tessera/kernels/all-inl.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 
+#include "tessera/dispatch/amx.h"
 #include "tessera/kernels/all-inl.h"
 
 #if TESSERA_TEST_TARGETS
@@ -56,6 +57,9 @@ TESSERA_LIBRARY_FUNCTION std::span<const tessera::detail::KernelTable> kernel_ta
 #endif
 #if HWY_TARGETS & HWY_AVX3_DL
     add(HWY_AVX3_DL, &N_AVX3_DL::kernel_table);
+#if defined(__x86_64__)
+    if (tessera::detail::has_amx_int8()) add(HWY_AVX3_DL, &N_AVX3_DL::amx_kernel_table);
+#endif
 #endif
 #if HWY_TARGETS & HWY_AVX3_ZEN4
     add(HWY_AVX3_ZEN4, &N_AVX3_ZEN4::kernel_table);

@@ -29,6 +29,16 @@
 #define TESSERA_INHERITS_FLOAT 0
 #endif
 
+// The matrix unit of x86 is a target of its own, which is found at run time and compiled with AVX3_DL.
+#undef TESSERA_HAS_AMX_KERNELS
+#if defined(__x86_64__) && !TESSERA_STATIC && !TESSERA_XSIMD && !defined(TESSERA_SCALAR_LANES) && \
+    HWY_TARGET == HWY_AVX3_DL
+#define TESSERA_HAS_AMX_KERNELS 1
+#include "tessera/kernels/gemm_amx-inl.h"
+#else
+#define TESSERA_HAS_AMX_KERNELS 0
+#endif
+
 TESSERA_BEGIN_TARGET
 
 // One line per kernel family.
@@ -42,6 +52,15 @@ inline detail::KernelTable kernel_table() {
   table.gemm_s8 = gemm_kernels<ProductsS8>();
   return table;
 }
+
+#if TESSERA_HAS_AMX_KERNELS
+// What the matrix unit adds to this target.
+inline detail::KernelTable amx_kernel_table() {
+  return {.target = Target::kAmx,
+          .gemm_s8 = amx::gemm_kernels<true>(),
+          .gemm_u8 = amx::gemm_kernels<false>()};
+}
+#endif
 
 TESSERA_END_TARGET
 

@@ -18,12 +18,16 @@
 
 namespace tessera::detail {
 
+inline constexpr index_t kMostVectorRows = 16;
+
 // How many rows the next tile of at most `mr` rows takes when `rows` are left. Instances exist for 1
 // to 4 rows, mr / 2 and mr: few enough to compile quickly, and no remainder ends in a lone row, which
-// has too few independent chains to fill the pipelines, where it can be helped (5 = 3 + 2).
+// has too few independent chains to fill the pipelines, where it can be helped (5 = 3 + 2). Matrix units, with more
+// than kMostVectorRows, take any number.
 constexpr index_t next_tile_rows(index_t rows, index_t mr) {
   const index_t half = (mr + 1) / 2;
   if (rows >= mr) return mr;
+  if (mr > kMostVectorRows) return rows;
   if (rows <= 4 || rows == half) return rows;
   if (rows == half + 1 && rows <= 8) return (rows + 1) / 2;
   return rows > half ? half : (rows + 1) / 2;
@@ -75,6 +79,7 @@ struct GemmBlock {
   index_t m, n, k;              // k in panel elements
   bool a_in_place, b_in_place;  // rows of unit column stride; otherwise packed panels
   const void* a;
+  DType a_dtype;     // of the operand; panels of integers may hold it in another
   index_t a_stride;  // of rows in place
   index_t a_panel;   // rows per packed panel (MR when it was packed)
   const void* b;

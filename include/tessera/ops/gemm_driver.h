@@ -169,10 +169,10 @@ inline void place_operands(GemmSchedule& s, const GemmProblem& p, const GemmTuni
     s.b_in_place = !p.b.packed;
     if (s.b_in_place) s.kc = p.k, s.nc = round_up(p.n, s.nr);
   }
-  if (s.pack_b && p.m <= 8 * s.mr && tuning.nc <= 0) {
+  if (s.pack_b && p.m <= 8 * std::min<index_t>(s.mr, 8) && tuning.nc <= 0) {
     // B is used but a few times, so it should not go farther than L2 in between. Flat blocks are long runs along
     // rows (Sapphire Rapids, N = K = 4096: f32 and s8, M = 8 to 32, 20 to 40 % ahead of deep ones).
-    constexpr index_t kFlat = 128;
+    const index_t kFlat = std::max<index_t>(128, 8 * kernels.group);
     const bool along_rows = p.b.strides[1] == 1 && !p.a.packed && tuning.kc <= 0;
     if (along_rows) s.kc = even_blocks(p.k, std::min(s.kc, kFlat), kernels.group);
     const index_t column = s.kc / kernels.group * kernels.element_bytes;
@@ -223,7 +223,7 @@ inline void pack_b_panels(const GemmSchedule& s, const GemmOperand& b, bool narr
 
 // Where rows of B are contiguous they are read along, all panels side by side, a few steps of k at a time,
 // for the prefetchers and the TLB. Where columns are, or sums of columns are wanted, it goes panel by panel.
-constexpr index_t kPackSteps = 8;
+inline index_t pack_steps(const GemmSchedule& s) { return std::max<index_t>(8, s.kernels->group); }
 inline bool packs_by_panel(const GemmSchedule& s, const GemmOperand& b) {
   return s.kernels->column_sums || b.strides[1] != 1;
 }
@@ -334,9 +334,10 @@ class GemmRun {
       });
       return;
     }
-    executor_.parallel_for((kc + kPackSteps - 1) / kPackSteps, [&](index_t task) {
-      const index_t k0 = task * kPackSteps;
-      pack_b_panels(s_, from, false, kc, n, k0, std::min(k0 + kPackSteps, kc), to);
+    const index_t steps = pack_steps(s_);
+    executor_.parallel_for((kc + steps - 1) / steps, [&](index_t task) {
+      const index_t k0 = task * steps;
+      pack_b_panels(s_, from, false, kc, n, k0, std::min(k0 + steps, kc), to);
     });
   }
 
@@ -409,6 +410,7 @@ class GemmRun {
       block.a_stride = p_.a.strides[0];
       block.a_in_place = true;
     }
+    block.a_dtype = p_.a.dtype;
     block.a_panel = s_.mr;
     block.b_panel = s_.nr;
     block.b_pad = s_.pad;
@@ -675,7 +677,7 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
     GemmOperand from = b;
     from.data = offset(b.data, k0 * b.strides[0] * size_of(b.dtype));
-    const index_t kc = std::min(s.kc, k - k0), step = packs_by_panel(s, b) ? kc : kPackSteps;
+    const index_t kc = std::min(s.kc, k - k0), step = packs_by_panel(s, b) ? kc : pack_steps(s);
     std::byte* const to = packed.data() + s.b_rows_before(k0) * s.padded(n) * element;
     for (index_t l = 0; l < kc; l += step) {
       pack_b_panels(s, from, narrow, kc, n, l, std::min(l + step, kc), to);
