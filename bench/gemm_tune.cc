@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -232,29 +233,27 @@ class Tournament {
     }
     return pool;
   }
-  std::vector<GemmTuning> with_mc(const GemmTuning& best) const {
-    const GemmPlan p = plan(best, shapes_.size() - 1);
+  // Other blocks of one kind, in whole register tiles.
+  std::vector<GemmTuning> with_blocks(const GemmTuning& best, index_t GemmTuning::* block,
+                                      index_t planned, index_t multiple,
+                                      std::initializer_list<double> factors) const {
     std::vector<GemmTuning> pool = {{}};
     add(pool, best);
-    for (const double factor : {0.25, 0.5, 2.0, 4.0}) {
+    for (const double factor : factors) {
       GemmTuning tuning = best;
-      const auto mc = static_cast<index_t>(factor * static_cast<double>(p.mc));
-      tuning.mc = std::max(mc / p.mr, index_t{1}) * p.mr;
+      const auto size = static_cast<index_t>(factor * static_cast<double>(planned));
+      tuning.*block = std::max(size / multiple, index_t{1}) * multiple;
       add(pool, tuning);
     }
     return pool;
   }
+  std::vector<GemmTuning> with_mc(const GemmTuning& best) const {
+    const GemmPlan p = plan(best, shapes_.size() - 1);
+    return with_blocks(best, &GemmTuning::mc, p.mc, p.mr, {0.25, 0.5, 2.0, 4.0});
+  }
   std::vector<GemmTuning> with_nc(const GemmTuning& best) const {
     const GemmPlan p = plan(best, shapes_.size() - 1);
-    std::vector<GemmTuning> pool = {{}};
-    add(pool, best);
-    for (const double factor : {0.125, 0.25, 0.5, 2.0}) {
-      GemmTuning tuning = best;
-      const auto nc = static_cast<index_t>(factor * static_cast<double>(p.nc));
-      tuning.nc = std::max(nc / p.nr, index_t{1}) * p.nr;
-      add(pool, tuning);
-    }
-    return pool;
+    return with_blocks(best, &GemmTuning::nc, p.nc, p.nr, {0.125, 0.25, 0.5, 2.0});
   }
 
   // Speeds relative to the first of the pool: of each shape the median of the ratios within a round, of all the

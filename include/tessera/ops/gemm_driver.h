@@ -172,9 +172,9 @@ inline void place_operands(GemmSchedule& s, const GemmProblem& p, const GemmTuni
   if (s.pack_b && p.m <= 8 * std::min<index_t>(s.mr, 8) && tuning.nc <= 0) {
     // B is used but a few times, so it should not go farther than L2 in between. Flat blocks are long runs along
     // rows (Sapphire Rapids, N = K = 4096: f32 and s8, M = 8 to 32, 20 to 40 % ahead of deep ones).
-    const index_t kFlat = std::max<index_t>(128, 8 * kernels.group);
+    const index_t flat = std::max<index_t>(128, 8 * kernels.group);
     const bool along_rows = p.b.strides[1] == 1 && !p.a.packed && tuning.kc <= 0;
-    if (along_rows) s.kc = even_blocks(p.k, std::min(s.kc, kFlat), kernels.group);
+    if (along_rows) s.kc = even_blocks(p.k, std::min(s.kc, flat), kernels.group);
     const index_t column = s.kc / kernels.group * kernels.element_bytes;
     s.nc = std::min(s.nc, round_down(l2 / 4 / std::max<index_t>(column, 1), s.nr));
   }
@@ -532,6 +532,7 @@ inline void normalise(GemmProblem& p) {
 inline index_t parts_of_k(const GemmProblem& p, const GemmSchedule& s, const Executor& executor,
                           const Scratch& scratch) {
   constexpr index_t kShortest = 1024;
+  if (executor.concurrency() == 1) return 1;
   const bool any_order = type_of_sums(p.a.dtype) == DType::kS32 || p.numerics == Numerics::kFast;
   if (!any_order || p.beta != 0 || p.a.packed || p.b.packed || scratch.is_lent()) return 1;
   const index_t tiles = RowPanels(p.m, s.mr).count() * ((p.n + s.nr - 1) / s.nr);
