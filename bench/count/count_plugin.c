@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A TCG plugin for qemu-riscv64 7.2: counts the instructions that a marked region executes (region.h).
+// A TCG plugin for qemu-riscv64 and qemu-aarch64 7.2: counts the instructions that a marked region executes (region.h).
 //
-//   cc -O2 -shared -fPIC rvcount.c -o librvcount.so
-//   qemu-riscv64 -plugin ./librvcount.so,hot=3 -cpu rv64,v=true,vlen=256 program
+//   cc -O2 -shared -fPIC count_plugin.c -o libcount.so
+//   qemu-riscv64 -plugin ./libcount.so,hot=3 -cpu rv64,v=true,vlen=256 program
 //
 // Each region ends with one line on stderr:
-//   RVCOUNT instructions=... vset=... vload=... vstore=... varith=... vfma=... fp=... memory=... branch=... other=... vuops=...
-// vuops weighs every vector instruction by the registers that it works on: instructions alone would
+//   COUNT instructions=... vset=... vload=... vstore=... varith=... vfma=... fp=... memory=... branch=... other=... vuops=...
+// vuops weighs every vector instruction by the registers that it works on (one, on Arm): instructions alone would
 // make a large LMUL look like a gain. hot=N adds the N blocks that executed most, as bytes for
 // `llvm-mc --disassemble`.
 //
@@ -54,7 +54,8 @@ EXPORT int qemu_plugin_version = 1;
 enum { kVset, kVload, kVstore, kVarith, kVfma, kFp, kMemory, kBranch, kOther, kClasses };
 static const char* const kNames[kClasses] = {"vset", "vload",  "vstore", "varith", "vfma",
                                              "fp",   "memory", "branch", "other"};
-enum { kStartMarker = 0x00001037, kStopMarker = 0x00002037 };  // lui x0, 1 and lui x0, 2
+static bool arm;
+static uint32_t start_marker = 0x00001037, stop_marker = 0x00002037;  // lui x0, 1 and lui x0, 2
 
 // One translated block: straight code, executed as a whole.
 struct Block {
@@ -109,10 +110,28 @@ static int class_of(uint32_t word, size_t size) {
   }
 }
 
+// Of AArch64, by the groups of the top level of its encoding; SVE and NEON alike.
+static int class_of_arm(uint32_t word) {
+  const unsigned group = (word >> 25) & 15;
+  const bool vector_register = word >> 26 & 1;
+  if (group == 2) {  // SVE
+    if (word >> 31) return (word >> 29) == 7 ? kVstore : kVload;
+    return (word & 0xff200000u) == 0x65200000u ? kVfma : kVarith;
+  }
+  if ((group & 5) == 4) return !vector_register ? kMemory : word >> 22 & 1 ? kVload : kVstore;
+  if ((group & 14) == 10) return kBranch;
+  if ((group & 7) == 7) {
+    if ((word & 0xbfa0fc00u) == 0x0e20cc00u) return kVfma;  // fmla of vectors
+    return word >> 28 == 1 ? kFp : kVarith;
+  }
+  return kOther;
+}
+
 // Registers that one vector instruction works on. (Memory accesses whose element width is not the
 // width of vtype are taken as if it were.)
 static double work_of(uint32_t word, int kind, int lmul_code) {
   const unsigned funct3 = (word >> 12) & 7, funct6 = word >> 26;
+  if (arm) return 1;
   const double group = registers_of_lmul(lmul_code);
   if (kind == kVload || kind == kVstore) {
     const unsigned mop = (word >> 26) & 3, lumop = (word >> 20) & 31, fields = (word >> 29) + 1;
@@ -132,7 +151,7 @@ static void report(void) {
     total += b->runs * b->total;
     for (int c = 0; c < kClasses; ++c) sums[c] += b->runs * b->instructions[c];
   }
-  fprintf(stderr, "RVCOUNT instructions=%llu", (unsigned long long)total);
+  fprintf(stderr, "COUNT instructions=%llu", (unsigned long long)total);
   for (int c = 0; c < kClasses; ++c) fprintf(stderr, " %s=%llu", kNames[c], (unsigned long long)sums[c]);
   fprintf(stderr, " vuops=%.0f\n", vector_work);
   for (int i = 0; i < hot_blocks; ++i) {
@@ -185,12 +204,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
     memcpy(&word, qemu_plugin_insn_data(insn), size > 4 ? 4 : size);
     memcpy(b->bytes + b->size, &word, size > 4 ? 4 : size);
     b->size += size > 4 ? 4 : size;
-    const int kind = class_of(word, size);
+    const int kind = arm ? class_of_arm(word) : class_of(word, size);
     b->instructions[kind]++;
-    if (size == 4 && word == kStartMarker) {
+    if (size == 4 && word == start_marker) {
       qemu_plugin_register_vcpu_insn_exec_cb(insn, on_start, QEMU_PLUGIN_CB_NO_REGS, NULL);
     }
-    if (size == 4 && word == kStopMarker) {
+    if (size == 4 && word == stop_marker) {
       qemu_plugin_register_vcpu_insn_exec_cb(insn, on_stop, QEMU_PLUGIN_CB_NO_REGS, NULL);
     }
     if (kind > kVfma) continue;
@@ -210,7 +229,10 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb* tb) {
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t* info, int argc, char** argv) {
-  (void)info;
+  if (strcmp(info->target_name, "aarch64") == 0) {
+    arm = true;
+    start_marker = 0xd5032c1fu, stop_marker = 0xd5032c3fu;  // hint 96 and hint 97
+  }
   for (int i = 0; i < argc; ++i) {
     if (strncmp(argv[i], "hot=", 4) == 0) hot_blocks = atoi(argv[i] + 4);
   }
