@@ -110,8 +110,9 @@ namespace impl {
 
 inline const tessera::detail::KernelTable& kernels_for(const char* function,
                                                        std::optional<Target> target) {
-  const auto* table = find_table(target ? *target : active_target());
-  if (table == nullptr) fail_target(function, "context.target", name(*target));
+  const Target wanted = target ? *target : active_target();
+  const auto* table = find_table(wanted);
+  if (table == nullptr) fail_target(function, "context.target", name(wanted));
   return *table;
 }
 
