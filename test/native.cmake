@@ -2,7 +2,7 @@
 # Everything that runs on this machine.
 
 # One entry for each file of tests, so that they run side by side.
-foreach(source ${kernel_tests} ${dispatch_tests})
+foreach(source ${kernel_tests} ${common_tests} ${dispatch_tests})
   cmake_path(GET source STEM file)
   string(REPLACE "_test" "" name ${file})
   tessera_add_run(${name} ARGS --filenames-as-tags "[#${file}]~[.]")  # hidden ones take minutes
@@ -54,6 +54,29 @@ add_test(NAME no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tesse
 add_test(NAME profile-no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: TESSERA_PROFILE: none: unreadable"
   -P "${expect_failure}" -- "$<TARGET_FILE:tessera_no_exceptions_test>")
 set_tests_properties(profile-no-exceptions PROPERTIES ENVIRONMENT TESSERA_PROFILE=none)
+
+# The block formats against ggml: one that is installed, or that of Debian sid, taken through apt with the C library it
+# was built for, whose loader then runs the test. Skipped where there is neither.
+add_executable(tessera_ggml_formats_test ggml_formats_test.cc)
+target_include_directories(tessera_ggml_formats_test SYSTEM PRIVATE ${include_dirs})
+target_compile_features(tessera_ggml_formats_test PRIVATE cxx_std_20)
+target_link_libraries(tessera_ggml_formats_test PRIVATE ${CMAKE_DL_LIBS})
+set(run)
+if(TESSERA_TEST_GGML)
+  set(dir "${TESSERA_DOWNLOAD_DIR}/ggml")
+  if(NOT EXISTS "${dir}")
+    tessera_apt(unpacked sid tree "${dir}.part" libggml0)
+    if(unpacked_ERROR)
+      message(FATAL_ERROR "TESSERA_TEST_GGML needs Debian's libggml0 through apt (${unpacked_ERROR}). Turn it off.")
+    endif()
+    file(RENAME "${dir}.part" "${dir}")
+  endif()
+  file(GLOB loader "${dir}/usr/lib*/ld-linux-*.so.?")
+  file(GLOB libraries LIST_DIRECTORIES true "${dir}/usr/lib/*-linux-gnu")
+  set(run "${loader}" --library-path "${libraries}")
+endif()
+add_test(NAME ggml-formats COMMAND ${run} "$<TARGET_FILE:tessera_ggml_formats_test>")
+set_tests_properties(ggml-formats PROPERTIES SKIP_RETURN_CODE 77)
 
 # Every header compiles on its own, and twice, but those that are parts of another: *-inl.h, which is compiled once
 # per target, and the modes of dispatch.h.

@@ -203,6 +203,9 @@ struct Mixed {
   static void round_to_int(const float* in, int32_t* out) {
     store(I(), to_int(load(F(), in)), out);
   }
+  static void in_range_to_int(const float* in, int32_t* out) {
+    store(I(), to_int_in_range(load(F(), in)), out);
+  }
   static void float_of(const int32_t* in, float* out) { store(F(), from_int(load(I(), in)), out); }
 
   template <class A>
@@ -210,6 +213,11 @@ struct Mixed {
     const Repartition<A, I> da;
     const Repartition<int8_t, I> db;
     store(I(), dot4_i8(I(), load(da, a), load(db, b), load(I(), c)), out);
+  }
+  static void narrow_dot4(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out) {
+    const Repartition<uint8_t, I> da;
+    const Repartition<int8_t, I> db;
+    store(I(), dot4_u7(I(), load(da, a), load(db, b), load(I(), c)), out);
   }
   static void dot2_s16(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out) {
     const Repartition<int16_t, I> d;
@@ -236,9 +244,11 @@ struct Mixed {
     MixedTable r{};
     r.lanes = &Memory<F>::lane_count;
     r.to_int = &round_to_int;
+    r.to_int_in_range = &in_range_to_int;
     r.from_int = &float_of;
     r.dot4_s8 = &dot4<int8_t>;
     r.dot4_u8 = &dot4<uint8_t>;
+    r.dot4_u7 = &narrow_dot4;
     r.dot2_i16 = &dot2_s16;
     r.mul_add_wide = &wide;
     r.dot2_bf16 = &dot2;

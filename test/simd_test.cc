@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <bit>
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -632,12 +633,16 @@ TEST_CASE("simd: conversions", "[simd]") {
       f.resize(f.size() / n32 * n32);
       s.resize(f.size());
       std::vector<float> from(n32);
-      std::vector<int32_t> to(n32);
+      std::vector<int32_t> to(n32), in_range(n32);
       for (size_t i = 0; i < f.size(); i += n32) {
         m.to_int(&f[i], to.data());
+        m.to_int_in_range(&f[i], in_range.data());
         m.from_int(&s[i], from.data());
         for (size_t j = 0; j < n32; ++j) {
           check(r, "to_int", i + j, to[j], oracle::lane_to_int(f[i + j]));
+          if (std::fabs(f[i + j]) < 0x1p31f) {
+            check(r, "to_int_in_range", i + j, in_range[j], oracle::lane_to_int(f[i + j]));
+          }
           check(r, "from_int", i + j, from[j], static_cast<float>(s[i + j]));
         }
       }
@@ -705,9 +710,10 @@ void check_virtual_lanes(Report& r, const TagTable<float>& tag) {
   }
 }
 
+// narrow: a of 7 bits and b from -127 on.
 template <class A>
-void check_dot4(Report& r, size_t n,
-                void (*op)(const A*, const int8_t*, const int32_t*, int32_t*)) {
+void check_dot4(Report& r, size_t n, void (*op)(const A*, const int8_t*, const int32_t*, int32_t*),
+                bool narrow = false) {
   std::vector<A> a(4 * n);
   std::vector<int8_t> b(4 * n);
   std::vector<int32_t> c(n), out(n);
@@ -720,13 +726,17 @@ void check_dot4(Report& r, size_t n,
         a[i] = repeat & 1 ? std::numeric_limits<A>::min() : std::numeric_limits<A>::max();
         b[i] = repeat & 2 ? -128 : 127;
       }
+      if (narrow) {
+        a[i] = static_cast<A>(a[i] & 127);
+        b[i] = std::max<int8_t>(b[i], -127);
+      }
     }
     for (int32_t& x : c) x = random.bits<int32_t>();
     op(a.data(), b.data(), c.data(), out.data());
     for (size_t i = 0; i < n; ++i) {
       int64_t sum = c[i];
       for (size_t k = 4 * i; k < 4 * i + 4; ++k) sum += int64_t{a[k]} * b[k];
-      check(r, "dot4_i8", i, out[i], static_cast<int32_t>(sum));
+      check(r, narrow ? "dot4_u7" : "dot4_i8", i, out[i], static_cast<int32_t>(sum));
     }
   }
 }
@@ -811,6 +821,7 @@ TEST_CASE("simd: across lanes", "[simd]") {
       const size_t n = m.lanes();
       check_dot4(r, n, m.dot4_s8);
       check_dot4(r, n, m.dot4_u8);
+      check_dot4(r, n, m.dot4_u7, true);
       check_s16_products(r, m);
       check_dot2_bf16(r, m, t.has_fma);
       check_table16(r, 4 * n, m.table16_s8);

@@ -81,9 +81,11 @@ struct ConvertTable {
 struct MixedTable {
   size_t (*lanes)();  // of 32 bits
   void (*to_int)(const float* in, int32_t* out);
+  void (*to_int_in_range)(const float* in, int32_t* out);
   void (*from_int)(const int32_t* in, float* out);
   void (*dot4_s8)(const int8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot4_u8)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
+  void (*dot4_u7)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot2_i16)(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out);
   void (*mul_add_wide)(int16_t a, const int16_t* b, const int32_t* c, int32_t* out);
   void (*dot2_bf16)(const bf16* a, const bf16* b, const float* c, float* out);

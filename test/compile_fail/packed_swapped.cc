@@ -1,4 +1,4 @@
-// EXPECT: tessera::gemm: b must be a View<T, 2>, mdspan-like, or a PackedB<T>
+// EXPECT: tessera::gemm: b must be a View<T, 2>, mdspan-like, a PackedB<T>, or PackedWeights
 // SPDX-License-Identifier: Apache-2.0
 #include "tessera/ops/gemm.h"
 

@@ -10,8 +10,10 @@
 #define TESSERA_KERNELS_ALL_INL_H_
 #endif
 
+#include "tessera/kernels/block_formats-inl.h"
 #include "tessera/kernels/gemm-inl.h"
 #include "tessera/kernels/kernel_table.h"
+#include "tessera/kernels/weights_gemm-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 // A target that adds nothing to the instructions of a kernel family leaves it empty and inherits the
@@ -27,6 +29,14 @@
 #define TESSERA_INHERITS_FLOAT 1
 #else
 #define TESSERA_INHERITS_FLOAT 0
+#endif
+
+// Nor do these have other dot products of bytes.
+#undef TESSERA_INHERITS_WEIGHTS
+#if TESSERA_INHERITS_FLOAT && HWY_TARGET < HWY_AVX3_DL && (HWY_TARGETS & HWY_AVX3_DL)
+#define TESSERA_INHERITS_WEIGHTS 1
+#else
+#define TESSERA_INHERITS_WEIGHTS 0
 #endif
 
 // The matrix unit of x86 is a target of its own, which is found at run time and compiled with AVX3_DL.
@@ -48,8 +58,12 @@ inline detail::KernelTable kernel_table() {
   table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
   table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
   table.gemm_u8 = gemm_kernels<ProductsU8>();
+  table.blocks = block_kernels();
 #endif
   table.gemm_s8 = gemm_kernels<ProductsS8>();
+#if !TESSERA_INHERITS_WEIGHTS
+  table.weights = weight_kernels();
+#endif
   return table;
 }
 

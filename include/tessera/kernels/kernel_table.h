@@ -4,7 +4,9 @@
 #define TESSERA_KERNELS_KERNEL_TABLE_H_
 
 #include "tessera/core/isa.h"
+#include "tessera/kernels/block_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/weights_kernels.h"
 
 namespace tessera::detail {
 
@@ -14,6 +16,8 @@ struct KernelTable {
   GemmKernels gemm_f64{};
   GemmKernels gemm_s8{};  // sums of s32: B of s8, A of s8 or u8
   GemmKernels gemm_u8{};  // B of u8
+  WeightKernels weights{};
+  BlockKernels blocks{};
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -35,6 +39,8 @@ struct KernelTable {
                               &KernelTable::gemm_u8}) {
       if ((this->*family).tiles == nullptr) this->*family = slower.*family;
     }
+    if (weights.rows == 0) weights = slower.weights;
+    if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
   }
 };
 

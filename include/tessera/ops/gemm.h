@@ -27,7 +27,7 @@ struct PackOptions {
 // C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C).
 //
 // a: View<const TA, 2> or PackedA<TA>   [m, k], any strides, also zero (broadcast) and negative
-// b: View<const TB, 2> or PackedB<TB>   [k, n], likewise
+// b: View<const TB, 2> or PackedB<TB>   [k, n], likewise; or PackedWeights, quantized, see pack_weights()
 // c: View<TC, 2>                        [m, n], any strides that visit no element twice
 //
 //   TA, TB                 sums   TC
@@ -132,6 +132,40 @@ auto pack_a(const A& a, const PackOptions& options = {}) {
   static_assert(impl::are_gemm_types<T, T, T>,
                 "tessera::pack_a: the element type of a must be f64, f32, bf16, f16, s8 or u8");
   return PackedA<T>(impl::checked_pack_a(impl::operand(a), options.context));
+}
+
+// Packs quantized weights W[n, k], one output feature per row as frameworks and GGUF files have them, for many calls of
+// gemm(a, packed, c): C[m, n] = epilogue(alpha * A[m, k] * W^T + beta * C), a of f32, bf16 or f16, any m.
+//
+// weights: ConstBlockView        any block format (core/block_formats.h)
+//          GroupQuantizedView    integers of 2, 4, 8 bits; a group is a multiple of 32, or all columns
+//          Fp8BlockView          8-bit floats; likewise block_cols
+// Nothing is rounded: bits are moved into panels for this target, which take about as many bytes as the weights did
+// (TQ1_0: 2 bits an element).
+//
+// Numerics, options.activations:
+//   kFloat         the bits of gemm(a, b, c) with b = dequantize(weights)^T in f32.
+//   kInt8...       each block x of 32 or 256 elements of a row of A, or the row, becomes
+//                    q = round(x * (127 / max|x|)), ties to even; scale = max|x| / 127 * alpha.
+//                  Products of q with the integers of the weights are summed exactly as long as the scale of the
+//                  weights is the same, s and z (of q alone); then, from t = 0 for each block, and from c = beta * C,
+//                    t = fma(s, scale of the weights, t);  t = fma(-z, min of the weights, t);
+//                    c = fma(t, scale of the block, c), for longer blocks for each 256 elements.
+//                  A block with a NaN or an infinity makes its row of C NaN. Weights of floats (FP8, MXFP6, MXFP8)
+//                  have no integers and are refused.
+// Both are the same bits on every target with FMA, whatever the tiles, vectors and threads.
+//
+// Errors: extents that are negative or overflow, null data, cols that are no whole blocks, groups that are neither a
+// multiple of 32 nor all columns.
+inline PackedWeights pack_weights(const ConstBlockView& weights, const PackOptions& options = {}) {
+  return impl::checked_pack_weights(weights, options.context);
+}
+inline PackedWeights pack_weights(const GroupQuantizedView& weights,
+                                  const PackOptions& options = {}) {
+  return impl::checked_pack_weights(weights, options.context);
+}
+inline PackedWeights pack_weights(const Fp8BlockView& weights, const PackOptions& options = {}) {
+  return impl::checked_pack_weights(weights, options.context);
 }
 
 // What gemm would choose for row-major operands of this size: for reports and tuning.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What gemm and pack accept at run time: extents, pointers, sizes, overlap, packed layouts and epilogues,
-// checked in constant time and before anything is written.
+// What gemm and pack accept at run time: extents, memory, packed layouts and epilogues, checked in constant time
+// and before anything is written.
 #ifndef TESSERA_OPS_GEMM_CHECKS_H_
 #define TESSERA_OPS_GEMM_CHECKS_H_
 
@@ -8,102 +8,15 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <numeric>
 #include <string>
 
 #include "tessera/core/check.h"
 #include "tessera/core/view.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm_problem.h"
+#include "tessera/ops/memory_checks.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
-
-// A matrix as its memory.
-struct MemoryView {
-  const void* data;
-  DType dtype;
-  Extents extents, strides;
-};
-
-// The addresses [begin, end) that a view touches; fails where they don't fit the address space.
-struct AddressRange {
-  std::uintptr_t begin = 0, end = 0;
-
-  bool meets(const AddressRange& other) const { return begin < other.end && other.begin < end; }
-};
-
-inline AddressRange address_range(const char* function, const char* argument, const MemoryView& v) {
-  const auto overflow = [&]() {
-    fail(function, argument, "sizes within the address space",
-         "extents " + to_string(v.extents) + ", strides " + to_string(v.strides));
-  };
-  index_t low = 0, high = 0;  // offsets of the first and last element, in elements
-  for (int axis = 0; axis < 2; ++axis) {
-    index_t reach = 0;
-    if (__builtin_mul_overflow(v.extents[axis] - 1, v.strides[axis], &reach) ||
-        __builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high)) {
-      overflow();
-    }
-  }
-  const index_t size = size_of(v.dtype);
-  index_t low_bytes = 0, high_bytes = 0, elements = 0;
-  const auto address = reinterpret_cast<std::uintptr_t>(v.data);
-  AddressRange range;
-  // Sums and packed copies may be wider than the elements: eight bytes at most.
-  if (__builtin_mul_overflow(low, size, &low_bytes) ||
-      __builtin_add_overflow(high, 1, &high_bytes) ||
-      __builtin_mul_overflow(high_bytes, size, &high_bytes) ||
-      __builtin_mul_overflow(v.extents[0], v.extents[1], &elements) ||
-      __builtin_mul_overflow(elements, index_t{8}, &elements) ||
-      __builtin_add_overflow(address, low_bytes, &range.begin) ||
-      __builtin_add_overflow(address, high_bytes, &range.end)) {
-    overflow();
-  }
-  return range;
-}
-
-// Extents, null, overflow. Returns the addresses touched: none for an empty view.
-inline AddressRange check_memory(const char* function, const char* argument, const MemoryView& v) {
-  if (v.extents[0] < 0 || v.extents[1] < 0) {
-    fail(function, argument, "extents of at least 0", to_string(v.extents));
-  }
-  if (v.extents[0] == 0 || v.extents[1] == 0) return {};
-  if (v.data == nullptr) {
-    fail(function, argument, "data for extents " + to_string(v.extents), "a null pointer");
-  }
-  return address_range(function, argument, v);
-}
-
-// Two index pairs of a rank-2 view meet iff di * s0 + dj * s1 = 0 has a solution within the extents.
-inline bool overlaps_itself(const MemoryView& v) {
-  const bool rows = v.extents[0] > 1, cols = v.extents[1] > 1;  // else the stride is never used
-  if (!rows || !cols) return (rows && v.strides[0] == 0) || (cols && v.strides[1] == 0);
-  const index_t s0 = std::abs(v.strides[0]), s1 = std::abs(v.strides[1]);
-  if (s0 == 0 || s1 == 0) return true;
-  const index_t divisor = std::gcd(s0, s1);
-  return s1 / divisor < v.extents[0] && s0 / divisor < v.extents[1];
-}
-
-// Conservative where ranges intersect, but exact for blocks of one row-major or column-major matrix:
-// columns of different blocks never meet.
-inline bool overlap(const MemoryView& x, const AddressRange& x_range, const MemoryView& y,
-                    const AddressRange& y_range) {
-  if (!x_range.meets(y_range)) return false;
-  if (x.dtype != y.dtype) return true;
-  for (int inner = 0; inner < 2; ++inner) {
-    const int outer = 1 - inner;
-    const index_t pitch = y.strides[outer], size = size_of(x.dtype);
-    if (x.strides[outer] != pitch || x.strides[inner] != 1 || y.strides[inner] != 1) continue;
-    if (x.extents[inner] > pitch || y.extents[inner] > pitch) continue;
-    const auto distance = static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(x.data)) -
-                          static_cast<std::intptr_t>(reinterpret_cast<std::uintptr_t>(y.data));
-    if (distance % size != 0) continue;
-    index_t column = distance / size % pitch;
-    if (column < 0) column += pitch;
-    if (column >= y.extents[inner] && column + x.extents[inner] <= pitch) return false;
-  }
-  return true;
-}
 
 inline MemoryView memory_of(const GemmOperand& x) {
   return {x.data, x.dtype, x.extents, x.strides};
@@ -114,6 +27,16 @@ inline MemoryView memory_of_result(const GemmProblem& p) {
 
 inline AddressRange check_operand(const char* function, const char* argument, const GemmOperand& x,
                                   const KernelTable& kernels) {
+  if (x.weights != nullptr) {
+    if (x.weights->data() == nullptr && x.weights->rows() != 0 && x.weights->cols() != 0) {
+      fail(function, argument, "packed weights", "some that were moved from");
+    }
+    if (x.weights->target() != kernels.target) {
+      fail(function, argument, "weights packed for " + std::string(name(kernels.target)),
+           "some packed for " + std::string(name(x.weights->target())));
+    }
+    return {};
+  }
   if (x.packed == nullptr) return check_memory(function, argument, memory_of(x));
   const PackedLayout& layout = x.packed->layout();
   if (x.packed->data() == nullptr && layout.rows != 0 && layout.cols != 0) {
@@ -236,6 +159,16 @@ inline void check_gemm(const char* function, const GemmProblem& p, const KernelT
     fail(function, "options.beta", "0 where c is s8 or u8", std::to_string(p.beta));
   }
   check_tuning(function, kernels.gemm(p.b.dtype), kernels.target, context);
+  if (p.b.weights != nullptr) {
+    if (p.a.packed) fail(function, "a", "a view where b is quantized weights", "a packed operand");
+    const WeightFormat& f = p.b.weights->format();
+    const bool integers = f.code == WeightCode::kInteger || f.code == WeightCode::kTable;
+    if (!integers && p.activations != Activations::kFloat) {
+      fail(function, "options.activations", "kFloat for weights of small floats", "integers");
+    }
+  } else if (p.activations != Activations::kFloat) {
+    fail(function, "options.activations", "kFloat where b is not PackedWeights", "integers");
+  }
   if (p.m == 0 || p.n == 0) return;
   if (overlaps_itself(c)) {
     fail(function, "c", "strides that visit each element once",
@@ -244,7 +177,7 @@ inline void check_gemm(const char* function, const GemmProblem& p, const KernelT
   if (!p.a.packed && overlap(memory_of(p.a), a_range, c, c_range)) {
     fail(function, "c", "memory that does not overlap a", "an overlapping view");
   }
-  if (!p.b.packed && overlap(memory_of(p.b), b_range, c, c_range)) {
+  if (!p.b.packed && !p.b.weights && overlap(memory_of(p.b), b_range, c, c_range)) {
     fail(function, "c", "memory that does not overlap b", "an overlapping view");
   }
   check_epilogue(function, p, c, c_range);

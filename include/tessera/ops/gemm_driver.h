@@ -18,6 +18,7 @@
 #include "tessera/ops/gemm_checks.h"
 #include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/gemm_profile.h"
+#include "tessera/ops/weights_driver.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
@@ -41,10 +42,6 @@ struct GemmSchedule {
     return k / std::max<index_t>(kc, 1) * kernels->panel_rows(kc);
   }
 };
-
-inline const std::byte* offset(const void* p, index_t bytes) {
-  return static_cast<const std::byte*>(p) + bytes;
-}
 
 // Vector work of a tile over an m x n result, in register operations: what it multiplies, plus half
 // a slot for each load of B and A, for edges are where tiles differ.
@@ -76,9 +73,6 @@ inline index_t even_blocks(index_t total, index_t block, index_t multiple) {
 
 inline GemmTuning tuning_of(const Context* context) {
   return context ? context->gemm : GemmTuning{};
-}
-inline const CacheSizes& caches_of(const Context* context) {
-  return context && context->caches ? *context->caches : machine_caches();
 }
 
 // What a call is told, and where it is told nothing, what the profile says of this tile. Blocks of the profile are
@@ -627,6 +621,7 @@ inline bool run_tiny_gemm(const GemmProblem& p, const KernelTable& table, const 
 inline void run_gemm(const GemmProblem& problem, const KernelTable& table, const Context* context,
                      const Executor& executor, Scratch& scratch) {
   if (problem.m == 0 || problem.n == 0) return;
+  if (problem.b.weights) return run_weights(problem, table, context, executor, scratch);
   if (run_tiny_gemm(problem, table, context)) return;
   GemmProblem p = problem;
   normalise(p);

@@ -9,10 +9,13 @@
 #include <type_traits>
 
 #include "tessera/config.h"
+#include "tessera/core/block_formats.h"
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
+#include "tessera/core/quantized.h"
 #include "tessera/core/view.h"
 #include "tessera/ops/epilogue.h"
+#include "tessera/ops/memory_checks.h"
 #include "tessera/ops/packed.h"
 #include "tessera/tune/generic.h"
 
@@ -22,10 +25,19 @@ namespace tessera::inline TESSERA_ABI {
 // error bounds, so that results depend on the machine and the number of threads.
 enum class Numerics { kReproducible, kFast };
 
+// What the activations, operand a, of a product with quantized weights are multiplied as.
+enum class Activations {
+  kFloat,  // themselves, by the values of the weights in f32
+  kInt8Block32,  // integers of 8 bits, rounded by this call, with a scale for 32 consecutive elements of a row,
+  kInt8Block256,  // for 256,
+  kInt8Row,       // for the row (the token)
+};
+
 struct GemmOptions {
   double alpha = 1;  // rounded to the type of the sums; 0: A and B are not read
   double beta = 0;   // 0: C is not read
   Numerics numerics = Numerics::kReproducible;
+  Activations activations = Activations::kFloat;  // where b is PackedWeights
   Context* context = nullptr;
 };
 
@@ -41,16 +53,13 @@ struct GemmPlan {
 
 namespace impl {
 
-using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
-
-using Extents = std::array<index_t, 2>;
-
-// An input, as a view of elements or packed.
+// An input: a view of elements, packed, or quantized weights.
 struct GemmOperand {
   const void* data = nullptr;
   DType dtype{};
   Extents extents{}, strides{};
   const PackedPanels* packed = nullptr;
+  const PackedWeights* weights = nullptr;
 };
 
 // C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C). Made by gemm.h, changed by nobody but the driver.
@@ -62,6 +71,7 @@ struct GemmProblem {
   index_t c_row_stride = 0, c_col_stride = 0;
   double alpha = 1, beta = 0;
   Numerics numerics{};
+  Activations activations{};
   Epilogue epilogue;
 };
 
@@ -70,6 +80,9 @@ void checked_gemm(const GemmProblem& problem, Context* context);
 void checked_gemms(const char* function, std::span<const GemmProblem> problems, Context* context);
 PackedPanels checked_pack_b(const GemmOperand& b, Context* context);
 PackedPanels checked_pack_a(const GemmOperand& a, Context* context);
+PackedWeights checked_pack_weights(const ConstBlockView& weights, Context* context);
+PackedWeights checked_pack_weights(const GroupQuantizedView& weights, Context* context);
+PackedWeights checked_pack_weights(const Fp8BlockView& weights, Context* context);
 GemmPlan checked_plan(DType a, DType b, DType c, index_t m, index_t n, index_t k,
                       const Context* context);
 int checked_tile_count(DType b, const Context* context);
@@ -83,8 +96,9 @@ template <class V>
 inline constexpr bool is_packed_a = false;
 template <class T>
 inline constexpr bool is_packed_a<PackedA<T>> = true;
+// Quantized weights count as values in f32.
 template <class V>
-inline constexpr bool is_packed_b = false;
+inline constexpr bool is_packed_b = std::is_same_v<V, PackedWeights>;
 template <class T>
 inline constexpr bool is_packed_b<PackedB<T>> = true;
 
@@ -119,6 +133,10 @@ template <class T>
 struct ElementOfMatrix<PackedB<T>> {
   using type = T;
 };
+template <>
+struct ElementOfMatrix<PackedWeights> {
+  using type = float;
+};
 template <class M>
 using ElementOf = typename ElementOfMatrix<M>::type;
 
@@ -137,11 +155,13 @@ inline constexpr bool are_gemm_types =
 
 template <class M>
 GemmOperand operand(const M& m) {
-  if constexpr (is_packed_a<M> || is_packed_b<M>) {
-    return {nullptr, DTypeTraits<ElementOf<M>>::kDType, {m.rows(), m.cols()}, {}, &m};
+  if constexpr (std::is_same_v<M, PackedWeights>) {
+    return {nullptr, DType::kF32, {m.rows(), m.cols()}, {}, nullptr, &m};
+  } else if constexpr (is_packed_a<M> || is_packed_b<M>) {
+    return {nullptr, DTypeTraits<ElementOf<M>>::kDType, {m.rows(), m.cols()}, {}, &m, nullptr};
   } else {
     const auto v = input_view(m);
-    return {v.data, DTypeTraits<ElementOf<M>>::kDType, v.extents, v.strides, nullptr};
+    return {v.data, DTypeTraits<ElementOf<M>>::kDType, v.extents, v.strides, nullptr, nullptr};
   }
 }
 
@@ -158,8 +178,9 @@ template <class A, class B, class C>
 constexpr void check_gemm_types() {
   static_assert(MatrixLike<A> || is_packed_a<A>,
                 "tessera::gemm: a must be a View<T, 2>, mdspan-like, or a PackedA<T>");
-  static_assert(MatrixLike<B> || is_packed_b<B>,
-                "tessera::gemm: b must be a View<T, 2>, mdspan-like, or a PackedB<T>");
+  static_assert(
+      MatrixLike<B> || is_packed_b<B>,
+      "tessera::gemm: b must be a View<T, 2>, mdspan-like, a PackedB<T>, or PackedWeights");
   static_assert(MatrixLike<C>, "tessera::gemm: c must be a View<T, 2> or mdspan-like");
   static_assert(are_gemm_types<ElementOf<A>, ElementOf<B>, ElementOf<C>>,
                 "tessera::gemm: no kernel for these element types: a and b of f32, bf16 and f16 "
@@ -187,6 +208,7 @@ GemmProblem gemm_problem(const A& a, const B& b, const C& c, const GemmOptions& 
   p.alpha = options.alpha;
   p.beta = options.beta;
   p.numerics = options.numerics;
+  p.activations = options.activations;
   p.epilogue = epilogue;
   return p;
 }

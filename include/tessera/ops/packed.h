@@ -8,6 +8,7 @@
 #include "tessera/core/isa.h"
 #include "tessera/core/scratch.h"
 #include "tessera/core/view.h"
+#include "tessera/kernels/weights_kernels.h"
 
 namespace tessera {
 
@@ -65,6 +66,42 @@ class PackedB : public detail::PackedPanels {
  public:
   PackedB() = default;
   explicit PackedB(detail::PackedPanels&& panels) : detail::PackedPanels(std::move(panels)) {}
+};
+
+// Quantized weights as operand b of gemm: B[k, n], made by pack_weights(). A value that owns its memory.
+class PackedWeights {
+ public:
+  PackedWeights() = default;
+  PackedWeights(const detail::WeightFormat& format, Target target, index_t k, index_t n,
+                index_t panel)
+      : format_(format),
+        target_(target),
+        rows_(k),
+        cols_(n),
+        panel_(panel),
+        bytes_(static_cast<std::size_t>(panels() * panel_bytes())),
+        memory_(detail::allocate_aligned(bytes_)) {}
+
+  index_t rows() const { return rows_; }  // k
+  index_t cols() const { return cols_; }  // n
+  Target target() const { return target_; }
+  std::size_t bytes() const { return bytes_; }
+
+  // How it is stored: kernels/weights_kernels.h.
+  const detail::WeightFormat& format() const { return format_; }
+  index_t padded_rows() const { return (rows_ + format_.unit - 1) / format_.unit * format_.unit; }
+  index_t panel() const { return panel_; }
+  index_t panels() const { return panel_ == 0 ? 0 : (cols_ + panel_ - 1) / panel_; }
+  index_t panel_bytes() const { return padded_rows() / format_.unit * format_.unit_bytes(panel_); }
+  const std::byte* data() const { return memory_.get(); }
+  std::byte* data() { return memory_.get(); }
+
+ private:
+  detail::WeightFormat format_;
+  Target target_{};
+  index_t rows_ = 0, cols_ = 0, panel_ = 0;
+  std::size_t bytes_ = 0;
+  detail::AlignedBytes memory_;
 };
 
 }  // namespace tessera

@@ -231,6 +231,11 @@ TESSERA_INLINE auto to_int(V a) {
 }
 
 template <class V>
+TESSERA_INLINE auto to_int_in_range(V a) {
+  return hn::NearestInt(a);
+}
+
+template <class V>
 TESSERA_INLINE auto from_int(V a) {
   return hn::ConvertTo(hn::RebindToFloat<hn::DFromV<V>>(), a);
 }
@@ -371,6 +376,17 @@ TESSERA_INLINE Lane<D> reduce_max(D d, Vec<D> v) {
 template <class D, class A, class B>
 TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
   return hn::SumOfMulQuadAccumulate(HwyTag<D>(), a, b, c);
+}
+
+template <class D, class A, class B>
+TESSERA_INLINE Vec<D> dot4_u7(D d, A a, B b, Vec<D> c) {
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL && HWY_TARGET <= HWY_SSSE3
+  const hn::Repartition<int16_t, HwyTag<D>> d16;
+  const auto pairs = hn::SatWidenMulPairwiseAdd(d16, a, b);  // within 2 * 127 * 127: exact
+  return hn::Add(c, hn::WidenMulPairwiseAdd(HwyTag<D>(), pairs, hn::Set(d16, 1)));
+#else
+  return dot4_i8(d, a, b, c);
+#endif
 }
 
 template <class D, class V>

@@ -268,6 +268,13 @@ TESSERA_INLINE LanesVec<int32_t, N> to_int(LanesVec<float, N> a) {
 }
 
 template <int N>
+TESSERA_INLINE LanesVec<int32_t, N> to_int_in_range(LanesVec<float, N> a) {
+  LanesVec<int32_t, N> r;
+  for (int i = 0; i < N; ++i) r.lane[i] = lane_to_int(a.lane[i]);
+  return r;
+}
+
+template <int N>
 TESSERA_INLINE LanesVec<float, N> from_int(LanesVec<int32_t, N> a) {
   LanesVec<float, N> r;
   for (int i = 0; i < N; ++i) r.lane[i] = static_cast<float>(a.lane[i]);
@@ -402,6 +409,11 @@ TESSERA_INLINE Vec<D> dot4_i8(D, LanesVec<A, N> a, LanesVec<int8_t, N> b, Vec<D>
     c.lane[i / 4] = lane_add(c.lane[i / 4], int32_t{a.lane[i]} * int32_t{b.lane[i]});
   }
   return c;
+}
+
+template <class D, int N>
+TESSERA_INLINE Vec<D> dot4_u7(D d, LanesVec<uint8_t, N> a, LanesVec<int8_t, N> b, Vec<D> c) {
+  return dot4_i8(d, a, b, c);
 }
 
 template <class D, int N>

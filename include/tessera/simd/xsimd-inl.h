@@ -309,6 +309,8 @@ TESSERA_INLINE Batch<int32_t> to_int(Batch<float> a) {
   return xs::select(is_nan, Int(0), r);
 }
 
+TESSERA_INLINE Batch<int32_t> to_int_in_range(Batch<float> a) { return xs::nearbyint_as_int(a); }
+
 TESSERA_INLINE Batch<float> from_int(Batch<int32_t> a) { return xs::to_float(a); }
 
 // ---- Masks
@@ -436,6 +438,11 @@ TESSERA_INLINE Vec<D> dot4_i8(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, V
               as[4 * i + 2] * bs[4 * i + 2] + as[4 * i + 3] * bs[4 * i + 3];
   }
   return c + load(d, sums.data());
+}
+
+template <class D, class A, class B>
+TESSERA_INLINE Vec<D> dot4_u7(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, Vec<D> c) {
+  return dot4_i8(d, a, b, c);
 }
 
 template <class D>
