@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tessera beside its peers, in one process and in turns. Prints tables, or lines of JSON that bench/compare
 // makes a report of. See --help.
-#include <sys/utsname.h>
-
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bench/gemm_match.h"
 #include "bench/gemm_options.h"
-#include "bench/peak.h"
+#include "bench/machine.h"
 #include "bench/peers.h"
 #include "bench/progress.h"
-#include "tessera/dispatch/dispatch.h"
 
 namespace tessera::bench {
 namespace {
@@ -143,71 +139,6 @@ std::vector<GemmContender> contenders_of(const Options& options,
   return contenders;
 }
 
-std::string processor() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);) {
-    if (line.starts_with("model name") && line.find(": ") != std::string::npos) {
-      return line.substr(line.find(": ") + 2);
-    }
-  }
-  utsname system{};
-  return uname(&system) == 0 ? system.machine : "?";
-}
-
-#if defined(__clang__)
-constexpr char kCompiler[] = "clang " __clang_version__;
-#else
-constexpr char kCompiler[] = "g++ " __VERSION__;
-#endif
-
-void print_machine_json(const Options& options, const std::vector<GemmContender>& contenders,
-                        const std::vector<std::string>& missing, std::size_t cases) {
-  const CacheSizes& caches = machine_caches();
-  std::printf("{\"record\": \"machine\", \"processor\": %s, \"compiler\": %s, \"target\": %s",
-              json_string(processor()).c_str(), json_string(kCompiler).c_str(),
-              json_string(name(active_target())).c_str());
-  std::printf(", \"threads\": %d, \"cases\": %zu", options.match.threads, cases);
-  std::printf(", \"caches\": {\"L1\": %zu, \"L2\": %zu, \"L3\": %zu}", caches.l1d.bytes,
-              caches.l2.bytes, caches.l3.bytes);
-  std::printf(", \"peak_gflops\": {\"f32\": %.1f, \"f64\": %.1f}, \"read_gb_per_second\": {",
-              fma_peak_gflops<float>(peak_probe()), fma_peak_gflops<double>(peak_probe()));
-  const char* separator = "";
-  for (const ReadBandwidth& level : read_bandwidth(peak_probe())) {
-    std::printf("%s%s: %.1f", separator, json_string(level.level).c_str(), level.gb_per_second);
-    separator = ", ";
-  }
-  std::printf("}, \"contenders\": [");
-  separator = "";
-  for (const GemmContender& who : contenders) {
-    std::printf("%s{\"name\": %s, \"packed\": %s, \"description\": %s}", separator,
-                json_string(who.name).c_str(), who.packed ? "true" : "false",
-                json_string(who.description).c_str());
-    separator = ", ";
-  }
-  std::printf("], \"missing\": [");
-  separator = "";
-  for (const std::string& line : missing) {
-    std::printf("%s%s", separator, json_string(line).c_str());
-    separator = ", ";
-  }
-  std::printf("]}\n");
-}
-
-void print_machine(const Options& options, const std::vector<GemmContender>& contenders,
-                   const std::vector<std::string>& missing) {
-  for (const GemmContender& who : contenders) {
-    std::printf("%s: %s\n", who.label().c_str(), who.description.c_str());
-  }
-  for (const std::string& line : missing) std::printf("%s\n", line.c_str());
-  std::printf("%d thread%s; of one core: f32 %.1f, f64 %.1f GFLOP/s, reads", options.match.threads,
-              options.match.threads == 1 ? "" : "s", fma_peak_gflops<float>(peak_probe()),
-              fma_peak_gflops<double>(peak_probe()));
-  for (const ReadBandwidth& level : read_bandwidth(peak_probe())) {
-    std::printf("  %s %.1f", level.level, level.gb_per_second);
-  }
-  std::printf(" GB/s\n");
-}
-
 void print_json(const GemmResult& result, const std::vector<GemmContender>& contenders) {
   const GemmCase& c = result.gemm_case;
   std::printf(
@@ -264,9 +195,9 @@ int run(const Options& options) {
     return EXIT_SUCCESS;
   }
   if (options.json) {
-    print_machine_json(options, contenders, missing, entries.size());
+    print_machine_json(options.match.threads, contenders, missing, entries.size());
   } else {
-    print_machine(options, contenders, missing);
+    print_machine(options.match.threads, contenders, missing);
   }
   std::fflush(stdout);
 

@@ -28,6 +28,21 @@ struct MatchOptions {
   double seconds = 15;  // a case ends after the round in which it has taken so long
 };
 
+// Turns as many threads take them, and their rounds as the options say.
+inline RoundRobin turns_for(const MatchOptions& options) {
+  constexpr double kRestSeconds = 40e-3;  // OpenBLAS's threads wait for 2^26 cycles
+  if (options.threads == 1) return RoundRobin(process_seconds);
+  return RoundRobin(wall_seconds, kRestSeconds);
+}
+inline void play(RoundRobin& turns, const MatchOptions& options) {
+  const double start = wall_seconds();
+  while (static_cast<int>(turns.rounds()) < options.rounds) {
+    turns.round();
+    const bool late = wall_seconds() - start > options.seconds;
+    if (late && static_cast<int>(turns.rounds()) >= options.least_rounds) break;
+  }
+}
+
 struct GemmFigures {
   std::size_t contender;  // index in the list that the match was given
   GemmCheck check;
@@ -97,8 +112,7 @@ class GemmMatch {
       : case_(gemm_case),
         options_(options),
         work_(gemm_case.shape, gemm_case.b_transposed),
-        turns_(options.threads == 1 ? process_seconds : wall_seconds,
-               options.threads == 1 ? 0 : kRestSeconds) {
+        turns_(turns_for(options)) {
     const std::vector<GemmCheck> narrow = check_seven_bits(contenders);
     for (std::size_t i = 0; i < contenders.size(); ++i) {
       const GemmRun run = contenders[i].prepare(work_.operands());
@@ -117,15 +131,7 @@ class GemmMatch {
 
   void round() { turns_.round(); }
 
-  // Rounds as the options say.
-  void play() {
-    const double start = wall_seconds();
-    while (static_cast<int>(turns_.rounds()) < options_.rounds) {
-      round();
-      const bool late = wall_seconds() - start > options_.seconds;
-      if (late && static_cast<int>(turns_.rounds()) >= options_.least_rounds) break;
-    }
-  }
+  void play() { bench::play(turns_, options_); }
 
   // Seconds per call in the latest round, of the first contender that takes part.
   double latest() const { return turns_.latest(0); }
@@ -196,7 +202,6 @@ class GemmMatch {
   }
 
   static constexpr std::int64_t kPeakFmas = 1 << 20;
-  static constexpr double kRestSeconds = 40e-3;  // OpenBLAS's threads wait for 2^26 cycles
 
   const GemmCase case_;
   const MatchOptions options_;

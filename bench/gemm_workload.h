@@ -33,6 +33,54 @@ struct GemmCheck {
 inline constexpr const char *kOk = "ok", *kExact = "exact", *kRoundsA = "rounds A",
                             *kSaturates = "saturates", *kWrong = "wrong";
 
+// Elements with bytes behind them that some peers read.
+template <class T>
+struct PaddedArray {
+  static constexpr index_t kPadding = 128;
+  static constexpr unsigned char kPoison = 0xff;  // floats of it are NaN
+
+  explicit PaddedArray(index_t elements)
+      : size(elements), memory(tessera::detail::allocate_aligned(bytes())) {
+    std::memset(memory.get(), 0, bytes());
+  }
+  std::size_t bytes() const { return static_cast<std::size_t>(size) * sizeof(T) + kPadding; }
+  T* data() const { return reinterpret_cast<T*>(memory.get()); }
+  void poison() const { std::memset(memory.get(), kPoison, bytes()); }
+  // Whether nothing was written behind the elements since then.
+  bool padding_is_poison() const {
+    const auto* const end = reinterpret_cast<const unsigned char*>(data() + size);
+    return std::all_of(end, end + kPadding, [](unsigned char x) { return x == kPoison; });
+  }
+
+  index_t size;
+  tessera::detail::AlignedBytes memory;
+};
+
+// Poisons c and runs once; false if memory behind c was written.
+template <class T>
+bool run_into(const GemmRun& run, const PaddedArray<T>& c) {
+  c.poison();
+  run.call();
+  if (run.finish) run.finish();
+  return c.padding_is_poison();
+}
+
+// Up to 64 indices below `extent`: both ends and an even spread between them.
+inline std::vector<index_t> sampled(index_t extent) {
+  constexpr index_t kMost = 64, kEnd = 8;
+  std::vector<index_t> indices;
+  if (extent <= kMost) {
+    for (index_t i = 0; i < extent; ++i) indices.push_back(i);
+    return indices;
+  }
+  for (index_t i = 0; i < kEnd; ++i) indices.push_back(i), indices.push_back(extent - 1 - i);
+  constexpr index_t kMiddle = kMost - 2 * kEnd;
+  for (index_t i = 0; i < kMiddle; ++i) {
+    indices.push_back(kEnd + i * (extent - 2 * kEnd) / kMiddle);
+  }
+  return indices;
+}
+
 template <class Types>
 class GemmWorkload {
  public:
@@ -47,8 +95,8 @@ class GemmWorkload {
   explicit GemmWorkload(const GemmShape& shape, bool b_transposed = false)
       : shape_(shape),
         b_transposed_(b_transposed),
-        rows_(sample(shape.m)),
-        cols_(sample(shape.n)),
+        rows_(sampled(shape.m)),
+        cols_(sampled(shape.n)),
         a_(shape.m * shape.k),
         b_(shape.k * shape.n),
         c_(shape.m * shape.n) {
@@ -76,35 +124,14 @@ class GemmWorkload {
   // Runs once and compares up to 64 x 64 elements with a sum in twice the precision. Wrong too where an
   // element was left out, or memory behind C was written.
   GemmCheck check(const GemmRun& run) {
-    std::memset(c_.memory.get(), kPoison, c_.bytes());
-    run.call();
-    if (run.finish) run.finish();
-    const auto* const end = reinterpret_cast<const unsigned char*>(c_.data() + c_.size);
-    if (std::any_of(end, end + kPadding, [](unsigned char x) { return x != kPoison; })) {
-      return {std::numeric_limits<double>::infinity(), kWrong};
-    }
+    if (!run_into(run, c_)) return {std::numeric_limits<double>::infinity(), kWrong};
     return kInteger ? check_exact() : check_rounding();
   }
 
  private:
-  static constexpr index_t kPadding = 128;        // bytes behind each operand that some peers read
-  static constexpr unsigned char kPoison = 0xff;  // floats of it are NaN
-
   // Twice the precision, or what comes closest.
   using Wide = std::conditional_t<kInteger, std::int64_t,
                                   std::conditional_t<sizeof(C) == 4, double, long double>>;
-
-  template <class T>
-  struct Matrix {
-    explicit Matrix(index_t elements)
-        : size(elements), memory(tessera::detail::allocate_aligned(bytes())) {
-      std::memset(memory.get(), 0, bytes());
-    }
-    std::size_t bytes() const { return static_cast<std::size_t>(size) * sizeof(T) + kPadding; }
-    T* data() const { return reinterpret_cast<T*>(memory.get()); }
-    index_t size;
-    tessera::detail::AlignedBytes memory;
-  };
 
   template <class T>
   static T value(std::uint64_t random, Range range) {
@@ -127,22 +154,6 @@ class GemmWorkload {
     } else {
       return static_cast<Wide>(x);
     }
-  }
-
-  // Up to 64 indices below `extent`: both ends and an even spread between them.
-  static std::vector<index_t> sample(index_t extent) {
-    constexpr index_t kMost = 64, kEnd = 8;
-    std::vector<index_t> indices;
-    if (extent <= kMost) {
-      for (index_t i = 0; i < extent; ++i) indices.push_back(i);
-      return indices;
-    }
-    for (index_t i = 0; i < kEnd; ++i) indices.push_back(i), indices.push_back(extent - 1 - i);
-    constexpr index_t kMiddle = kMost - 2 * kEnd;
-    for (index_t i = 0; i < kMiddle; ++i) {
-      indices.push_back(kEnd + i * (extent - 2 * kEnd) / kMiddle);
-    }
-    return indices;
   }
 
   void compute_expected() {
@@ -195,9 +206,9 @@ class GemmWorkload {
   const GemmShape shape_;
   const bool b_transposed_;
   const std::vector<index_t> rows_, cols_;
-  Matrix<A> a_;
-  Matrix<B> b_;
-  Matrix<C> c_;
+  PaddedArray<A> a_;
+  PaddedArray<B> b_;
+  PaddedArray<C> c_;
   std::vector<Expected> expected_;
 };
 

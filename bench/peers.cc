@@ -1,62 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/peers.h"
+
+#include "bench/weights_contender.h"
 #include "tessera/dispatch/dispatch.h"
 
 namespace tessera::bench {
 namespace {
 
 // CMakeLists.txt says which libraries it has found.
-using Find = void (*)(int threads, Contenders& found, Lines& missing);
+template <class Contender>
+using Find = void (*)(int threads, std::vector<Contender>& found, Lines& missing);
 struct Peer {
   const char* name;
   const char* package;
-  bool
-      obedient;  // keeps to the instructions of Tessera's target, where that is not the machine's best
-  Find find;     // null: was not there
+  // Keeps to the instructions of Tessera's target, where that is not the machine's best.
+  bool obedient;
+  bool has_weights;  // has products with quantized weights
+  // Null: was not there, or has no such products.
+  Find<GemmContender> find_gemm;
+  Find<WeightsContender> find_weights;
 };
 constexpr Peer kPeers[] = {
 #if TESSERA_BENCH_ONEDNN
-    {"onednn", "libdnnl-dev", true, &find_onednn},
+    {"onednn", "libdnnl-dev", true, false, &find_onednn, nullptr},
 #else
-    {"onednn", "libdnnl-dev", true, nullptr},
+    {"onednn", "libdnnl-dev", true, false, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_EIGEN
-    {"eigen", "libeigen3-dev", false, &find_eigen},
+    {"eigen", "libeigen3-dev", false, false, &find_eigen, nullptr},
 #else
-    {"eigen", "libeigen3-dev", false, nullptr},
+    {"eigen", "libeigen3-dev", false, false, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_XNNPACK
-    {"xnnpack", "libxnnpack-dev", false, &find_xnnpack},
+    {"xnnpack", "libxnnpack-dev", false, true, &find_xnnpack, &find_xnnpack_weights},
 #else
-    {"xnnpack", "libxnnpack-dev", false, nullptr},
+    {"xnnpack", "libxnnpack-dev", false, true, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_LIBXSMM
-    {"libxsmm", "libxsmm-dev", true, &find_libxsmm},
+    {"libxsmm", "libxsmm-dev", true, false, &find_libxsmm, nullptr},
 #else
-    {"libxsmm", "libxsmm-dev", true, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_GGML
-    {"ggml", "libggml-dev", false, &find_ggml},
+    {"ggml", "libggml-dev", false, true, &find_ggml, &find_ggml_weights},
 #else
-    {"ggml", "libggml-dev", false, nullptr},
+    {"ggml", "libggml-dev", false, true, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_ONNXRUNTIME
-    {"onnxruntime", "libonnxruntime-dev", false, &find_onnxruntime},
+    {"onnxruntime", "libonnxruntime-dev", false, true, &find_onnxruntime,
+     &find_onnxruntime_weights},
 #else
-    {"onnxruntime", "libonnxruntime-dev", false, nullptr},
+    {"onnxruntime", "libonnxruntime-dev", false, true, nullptr, nullptr},
 #endif
 };
 
-}  // namespace
-
-std::vector<GemmContender> find_peers(int threads, std::vector<std::string>& missing) {
-  std::vector<GemmContender> found;
-  find_cblas(threads, found, missing);
+template <class Contender>
+void find_all(Find<Contender> Peer::* find, int threads, std::vector<Contender>& found,
+              Lines& missing) {
   const Target best = available_targets().back();
   for (const Peer& peer : kPeers) {
-    if (peer.find != nullptr && (peer.obedient || active_target() == best)) {
-      peer.find(threads, found, missing);
-    } else if (peer.find != nullptr) {
+    if (std::is_same_v<Contender, WeightsContender> && !peer.has_weights) continue;
+    if (peer.*find != nullptr && (peer.obedient || active_target() == best)) {
+      (peer.*find)(threads, found, missing);
+    } else if (peer.*find != nullptr) {
       missing.push_back(std::string(peer.name) + ": can't be limited to the instructions of " +
                         std::string(name(active_target())));
     } else {
@@ -64,6 +70,20 @@ std::vector<GemmContender> find_peers(int threads, std::vector<std::string>& mis
                         ": not found when this was built (Debian: " + peer.package + ")");
     }
   }
+}
+
+}  // namespace
+
+std::vector<GemmContender> find_peers(int threads, std::vector<std::string>& missing) {
+  std::vector<GemmContender> found;
+  find_cblas(threads, found, missing);
+  find_all(&Peer::find_gemm, threads, found, missing);
+  return found;
+}
+
+WeightsContenders find_weights_peers(int threads, Lines& missing) {
+  WeightsContenders found;
+  find_all(&Peer::find_weights, threads, found, missing);
   return found;
 }
 

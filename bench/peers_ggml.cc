@@ -3,10 +3,15 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+#include <strings.h>
+
+#include <algorithm>
+#include <cctype>
 #include <memory>
 #include <type_traits>
 
 #include "bench/peers.h"
+#include "bench/weights_contender.h"
 
 namespace tessera::bench {
 namespace {
@@ -37,6 +42,21 @@ struct Graph {
   }
 };
 
+ggml_context* new_context() {
+  return ggml_init({.mem_size = 8 * ggml_tensor_overhead() + ggml_graph_overhead(),
+                    .mem_buffer = nullptr,
+                    .no_alloc = true});
+}
+
+// What computes `result`; `state` owns it.
+template <class State>
+GemmRun run_of(const std::shared_ptr<State>& state, ggml_context* context, ggml_tensor* result,
+               ggml_backend_t backend) {
+  ggml_cgraph* const nodes = ggml_new_graph(context);
+  ggml_build_forward_expand(nodes, result);
+  return {[state, nodes, backend] { ggml_backend_graph_compute(backend, nodes); }, {}};
+}
+
 template <class Types>
 GemmRun ggml_gemm(const GemmOperands<Types>& o, bool packed, ggml_backend_t backend) {
   using B = typename Types::B;
@@ -55,18 +75,74 @@ GemmRun ggml_gemm(const GemmOperands<Types>& o, bool packed, ggml_backend_t back
     weights = state->weights.get();
   }
   Graph& graph = state->graph;
-  graph.context = ggml_init({.mem_size = 8 * ggml_tensor_overhead() + ggml_graph_overhead(),
-                             .mem_buffer = nullptr,
-                             .no_alloc = true});
+  graph.context = new_context();
   ggml_tensor* const b = ggml_new_tensor_2d(graph.context, kType<B>, k, n);
   ggml_tensor* const a = ggml_new_tensor_2d(graph.context, GGML_TYPE_F32, k, m);
   ggml_tensor* const c = ggml_mul_mat(graph.context, b, a);
   graph.place(a, o.a);
   graph.place(b, weights);
   graph.place(c, o.c);
-  ggml_cgraph* const nodes = ggml_new_graph(graph.context);
-  ggml_build_forward_expand(nodes, c);
-  return {[state, nodes, backend] { ggml_backend_graph_compute(backend, nodes); }, {}};
+  return run_of(state, graph.context, c, backend);
+}
+
+// Its blocks have the same bytes as Tessera's.
+ggml_type type_of(const WeightsFormat& format) {
+  if (format.kind != WeightsFormat::kBlocks) return GGML_TYPE_COUNT;
+  for (int i = 0; i < GGML_TYPE_COUNT; ++i) {
+    const auto type = static_cast<ggml_type>(i);
+    const char* const name = ggml_type_name(type);
+    if (name != nullptr && strcasecmp(name, format.name) == 0) return type;
+  }
+  return GGML_TYPE_COUNT;
+}
+
+// `kind`: memory that reorders weights when they are written to it; null: as they are. Activations are rounded
+// to blocks of 256 for weights in such blocks, of 32 for others.
+WeightsRun ggml_weights(const WeightsOperands& o, ggml_backend_t backend,
+                        ggml_backend_buffer_type_t kind) {
+  const ggml_type type = type_of(o.weights->format());
+  if (type == GGML_TYPE_COUNT) return {};
+  const auto graph = std::make_shared<Graph>();
+  const auto [m, n, k] = o.shape;
+  graph->context = new_context();
+  ggml_tensor* const b = ggml_new_tensor_2d(graph->context, type, k, n);
+  ggml_tensor* const a = ggml_new_tensor_2d(graph->context, GGML_TYPE_F32, k, m);
+  ggml_tensor* const c = ggml_mul_mat(graph->context, b, a);
+  graph->place(a, o.a);
+  graph->place(c, o.c);
+  const std::byte* const blocks = o.weights->blocks().data;
+  if (kind == nullptr) {
+    graph->place(b, blocks);
+  } else {
+    const ggml_backend_buffer_t buffer =
+        ggml_backend_buft_alloc_buffer(kind, ggml_backend_buft_get_alloc_size(kind, b));
+    graph->buffers.push_back(buffer);
+    ggml_backend_tensor_alloc(buffer, b, ggml_backend_buffer_get_base(buffer));
+    if (!ggml_backend_supports_op(backend, c)) return {};
+    ggml_backend_tensor_set(b, blocks, 0, ggml_nbytes(b));
+  }
+  return {run_of(graph, graph->context, c, backend), ggml_blck_size(type) == 256 ? 256 : 32};
+}
+
+// A copy to another type; the way back is a plain function.
+GemmRun ggml_conversion(const Conversion& o, ggml_backend_t backend) {
+  const ggml_type type = type_of(o.weights->format());
+  if (type == GGML_TYPE_COUNT) return {};
+  const index_t n = o.weights->n(), k = o.weights->k();
+  if (!o.quantizes) {
+    return {[to_float = ggml_get_type_traits(type)->to_float, o, count = n * k] {
+              to_float(o.weights->blocks().data, o.values, count);
+            },
+            {}};
+  }
+  const auto graph = std::make_shared<Graph>();
+  graph->context = new_context();
+  ggml_tensor* const x = ggml_new_tensor_2d(graph->context, GGML_TYPE_F32, k, n);
+  ggml_tensor* const y = ggml_new_tensor_2d(graph->context, type, k, n);
+  graph->place(x, o.values);
+  graph->place(y, o.blocks);
+  ggml_tensor* const copy = ggml_cpy(graph->context, x, y);
+  return run_of(graph, graph->context, copy, backend);
 }
 
 // What the chosen one of its backends was compiled for.
@@ -81,29 +157,76 @@ std::string features(ggml_backend_reg_t registry) {
   return result;
 }
 
+// Its backend for this processor on `threads` threads.
+struct Processor {
+  ggml_backend_t backend = nullptr;
+  ggml_backend_dev_t device = nullptr;
+  ggml_backend_reg_t registry = nullptr;
+  std::string description;
+
+  Processor(int threads, Lines& missing) {
+    ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);  // what it loads from where
+    ggml_backend_load_all();
+    backend = ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr);
+    if (backend == nullptr) {
+      missing.push_back("ggml: has no backend for this processor");
+      return;
+    }
+    device = ggml_backend_get_device(backend);
+    registry = ggml_backend_dev_backend_reg(device);
+    const auto set_threads = function<ggml_backend_set_n_threads_t>("ggml_backend_set_n_threads");
+    if (set_threads != nullptr) set_threads(backend, threads);
+    description = std::string("ggml ") + ggml_version() + ":" + features(registry);
+  }
+
+  template <class F>
+  F function(const char* name) const {
+    return reinterpret_cast<F>(ggml_backend_reg_get_proc_address(registry, name));
+  }
+};
+
 }  // namespace
 
 void find_ggml(int threads, Contenders& found, Lines& missing) {
-  ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);  // what it loads from where
-  ggml_backend_load_all();
-  const ggml_backend_t backend = ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr);
-  if (backend == nullptr) {
-    missing.push_back("ggml: has no backend for this processor");
-    return;
-  }
-  const ggml_backend_dev_t device = ggml_backend_get_device(backend);
-  const ggml_backend_reg_t registry = ggml_backend_dev_backend_reg(device);
-  const auto set_threads = reinterpret_cast<ggml_backend_set_n_threads_t>(
-      ggml_backend_reg_get_proc_address(registry, "ggml_backend_set_n_threads"));
-  if (set_threads != nullptr) set_threads(backend, threads);
+  const Processor processor(threads, missing);
+  const ggml_backend_t backend = processor.backend;
+  if (backend == nullptr) return;
   for (const bool packed : {false, true}) {
     found.push_back(
         {.name = "ggml",
-         .description = std::string("ggml ") + ggml_version() + ":" + features(registry),
+         .description = processor.description,
          .packed = packed,
          .f32 = [=](const GemmOperands<F32>& o) { return ggml_gemm(o, packed, backend); },
          .bf16 = [=](const GemmOperands<BF16>& o) { return ggml_gemm(o, packed, backend); },
          .f16 = [=](const GemmOperands<F16>& o) { return ggml_gemm(o, packed, backend); }});
+  }
+}
+
+void find_ggml_weights(int threads, WeightsContenders& found, Lines& missing) {
+  const Processor processor(threads, missing);
+  const ggml_backend_t backend = processor.backend;
+  if (backend == nullptr) return;
+  const auto add = [&](const std::string& mode, ggml_backend_buffer_type_t kind) {
+    found.push_back(
+        {.name = "ggml",
+         .mode = mode,
+         .description = processor.description,
+         .prepare = [=](const WeightsOperands& o) { return ggml_weights(o, backend, kind); }});
+  };
+  add("int8", nullptr);
+  found.back().convert = [=](const Conversion& o) { return ggml_conversion(o, backend); };
+  // A list that ends with a null pointer: CPU_REPACK, and what this processor has besides, such as AMX.
+  const auto get_kinds =
+      processor.function<ggml_backend_dev_get_extra_bufts_t>("ggml_backend_dev_get_extra_bufts");
+  ggml_backend_buffer_type_t* const kinds =
+      get_kinds == nullptr ? nullptr : get_kinds(processor.device);
+  if (kinds == nullptr || *kinds == nullptr) missing.push_back("ggml: no repacked weights");
+  for (auto* kind = kinds; kind != nullptr && *kind != nullptr; ++kind) {
+    std::string mode = ggml_backend_buft_name(*kind);
+    if (mode.starts_with("CPU_")) mode.erase(0, 4);
+    std::transform(mode.begin(), mode.end(), mode.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    add("int8 " + mode, *kind);
   }
 }
 

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "bench/peers.h"
+#include "bench/weights_contender.h"
 
 namespace tessera::bench {
 namespace {
@@ -121,6 +122,79 @@ GemmRun onnxruntime_gemm(const GemmOperands<Types>& o, bool packed, Library& lib
   }
 }
 
+// Operator MatMulNBits: codes of 4 or 8 bits, unsigned around their middle, in blocks of 32 with an f32 scale, as
+// Q4_0 and Q8_0 have. `level` 4 lets it round A to 8 bits, a block at a time; 0 does not.
+WeightsRun onnxruntime_weights(const WeightsOperands& o, std::int64_t level, Library& library) {
+  const WeightsFormat& format = o.weights->format();
+  const bool four = format.block == BlockFormat::kQ4_0;
+  if (format.kind != WeightsFormat::kBlocks || (!four && format.block != BlockFormat::kQ8_0)) {
+    return {};
+  }
+  struct State {
+    std::vector<std::uint8_t>
+        codes;                  // [n, blocks, bytes of a block], the lower half of a byte first
+    std::vector<float> scales;  // [n, blocks]
+    std::optional<Ort::Session> session;
+    std::optional<Ort::IoBinding> binding;
+  };
+  const auto state = std::make_shared<State>();
+  const auto [m, n, k] = o.shape;
+  constexpr index_t kBlock = 32;
+  const index_t blocks = k / kBlock;
+  for (index_t i = 0; i < n * blocks; ++i) {
+    const std::byte* const data = o.weights->blocks().data;
+    if (four) {
+      const BlockQ4_0& block = reinterpret_cast<const BlockQ4_0*>(data)[i];
+      state->scales.push_back(static_cast<float>(block.d));
+      for (int j = 0; j < kBlock; j += 2) {
+        const int low = block.qs[j % 16], high = block.qs[j % 16 + 1], shift = j < 16 ? 0 : 4;
+        state->codes.push_back(
+            static_cast<std::uint8_t>((low >> shift & 15) | (high >> shift & 15) << 4));
+      }
+    } else {
+      const BlockQ8_0& block = reinterpret_cast<const BlockQ8_0*>(data)[i];
+      state->scales.push_back(static_cast<float>(block.d));
+      for (const std::int8_t q : block.qs) {
+        state->codes.push_back(static_cast<std::uint8_t>(q + 128));
+      }
+    }
+  }
+
+  Ort::Graph graph;
+  std::vector<Ort::ValueInfo> inputs, outputs;
+  inputs.push_back(value_info<float>("a", m, k));
+  outputs.push_back(value_info<float>("c", m, n));
+  graph.SetInputs(inputs);
+  graph.SetOutputs(outputs);
+  const std::int64_t extents[] = {n, blocks, four ? kBlock / 2 : kBlock};
+  Ort::Value codes = Ort::Value::CreateTensor<std::uint8_t>(library.memory, state->codes.data(),
+                                                            state->codes.size(), extents, 3);
+  const std::int64_t scale_count = n * blocks;
+  Ort::Value scales = Ort::Value::CreateTensor<float>(library.memory, state->scales.data(),
+                                                      state->scales.size(), &scale_count, 1);
+  graph.AddInitializer("b", codes, state->codes.size() >= kLeastExternalBytes);
+  graph.AddInitializer("scales", scales, state->scales.size() * 4 >= kLeastExternalBytes);
+  const std::int64_t bits = four ? 4 : 8, block = kBlock;
+  const std::pair<const char*, std::int64_t> values[] = {
+      {"K", k}, {"N", n}, {"bits", bits}, {"block_size", block}, {"accuracy_level", level}};
+  std::vector<Ort::OpAttr> attributes;
+  for (const auto& [name, value] : values) {
+    attributes.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
+  }
+  constexpr char kDomain[] = "com.microsoft";
+  Ort::Node node("MatMulNBits", kDomain, "product", {"a", "b", "scales"}, {"c"}, attributes);
+  graph.AddNode(node);
+  Ort::Model model({{"", kOpset}, {kDomain, 1}});
+  model.AddGraph(graph);
+  state->session.emplace(library.env, model, library.options);
+
+  state->binding.emplace(*state->session);
+  state->binding->BindInput("a", tensor(library, o.a, m, k));
+  state->binding->BindOutput("c", tensor(library, o.c, m, n));
+  return {{[state] { state->session->Run(Ort::RunOptions{nullptr}, *state->binding); }, {}},
+          level == 4 ? kBlock : 0};
+}
+
 // Runs f with stderr closed. Some packages of the library register every operator twice when the first session
 // is made, and complain in a thousand lines.
 template <class F>
@@ -147,16 +221,21 @@ bool works(Library& library) {
   return result;
 }
 
-}  // namespace
-
-void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
+// Null if it can't.
+std::shared_ptr<Library> load(int threads, Lines& missing) {
   const auto library = std::make_shared<Library>();
   library->options.SetIntraOpNumThreads(threads);
   library->options.SetInterOpNumThreads(1);
-  if (!works(*library)) {
-    missing.push_back("onnxruntime: " + Ort::GetVersionString() + " makes no models in memory");
-    return;
-  }
+  if (works(*library)) return library;
+  missing.push_back("onnxruntime: " + Ort::GetVersionString() + " makes no models in memory");
+  return nullptr;
+}
+
+}  // namespace
+
+void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
+  const std::shared_ptr<Library> library = load(threads, missing);
+  if (library == nullptr) return;
   for (const bool packed : {false, true}) {
     const auto prepare = [library, packed](const auto& o) {
       return onnxruntime_gemm(o, packed, *library);
@@ -167,6 +246,19 @@ void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
                      .f32 = prepare,
                      .f64 = prepare,
                      .s8 = prepare});
+  }
+}
+
+void find_onnxruntime_weights(int threads, WeightsContenders& found, Lines& missing) {
+  const std::shared_ptr<Library> library = load(threads, missing);
+  if (library == nullptr) return;
+  for (const std::int64_t level : {0, 4}) {
+    found.push_back({.name = "onnxruntime",
+                     .mode = level == 0 ? "f32" : "int8",
+                     .description = "ONNX Runtime " + Ort::GetVersionString(),
+                     .prepare = [=](const WeightsOperands& o) {
+                       return onnxruntime_weights(o, level, *library);
+                     }});
   }
 }
 

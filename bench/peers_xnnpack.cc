@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "bench/peers.h"
+#include "bench/weights_contender.h"
 
 namespace tessera::bench {
 namespace {
@@ -115,15 +116,110 @@ GemmRun multiply_packed(const GemmOperands<S8>& o, pthreadpool_t pool) {
           }};
 }
 
+// Codes of 4 bits are unsigned around 8 there, ours signed: the same but for their highest bits. Of 8 bits there
+// is a copy anyway.
+std::vector<std::uint8_t> codes_of(const GroupQuantizedView& v) {
+  std::vector<std::uint8_t> codes(v.codes, v.codes + v.rows * v.row_bytes);
+  if (v.bits == 4) {
+    for (std::uint8_t& byte : codes) byte ^= 0x88;
+  }
+  return codes;
+}
+constexpr std::uint8_t kMiddle = 8;
+
+// Integers of 4 or 8 bits with a scale per row of W, A as f32.
+GemmRun multiply_float(const WeightsOperands& o, pthreadpool_t pool) {
+  const GroupQuantizedView v = o.weights->groups();
+  const auto m = static_cast<std::size_t>(o.shape.m), n = static_cast<std::size_t>(o.shape.n),
+             k = static_cast<std::size_t>(o.shape.k);
+  const std::vector<std::uint8_t> codes = codes_of(v);
+  const auto* const scales = static_cast<const float*>(v.scales);
+  xnn_operator_t op = nullptr;
+  const bool four = v.bits == 4;
+  const xnn_status made =
+      four ? xnn_create_fully_connected_nc_f32_qc4w(k, n, k, n, kMiddle, scales, codes.data(),
+                                                    nullptr, -kInfinity, kInfinity, 0, nullptr,
+                                                    nullptr, &op)
+           : xnn_create_fully_connected_nc_f32_qc8w(
+                 k, n, k, n, scales, reinterpret_cast<const std::int8_t*>(codes.data()), nullptr,
+                 -kInfinity, kInfinity, 0, nullptr, nullptr, &op);
+  if (made != xnn_status_success) return {};
+  const Operator owned = own(op);
+  const auto reshape =
+      four ? xnn_reshape_fully_connected_nc_f32_qc4w : xnn_reshape_fully_connected_nc_f32_qc8w;
+  const auto setup =
+      four ? xnn_setup_fully_connected_nc_f32_qc4w : xnn_setup_fully_connected_nc_f32_qc8w;
+  if (reshape(op, m, pool) != xnn_status_success || setup(op, o.a, o.c) != xnn_status_success) {
+    return {};
+  }
+  return run_of(owned, pool);
+}
+
+// Likewise, A rounded to 8 bits by each call, with a scale and a zero point per row.
+GemmRun multiply_dynamic(const WeightsOperands& o, pthreadpool_t pool) {
+  const GroupQuantizedView v = o.weights->groups();
+  const auto m = static_cast<std::size_t>(o.shape.m), n = static_cast<std::size_t>(o.shape.n),
+             k = static_cast<std::size_t>(o.shape.k);
+  const std::vector<std::uint8_t> codes = codes_of(v);
+  const auto* const scales = static_cast<const float*>(v.scales);
+  struct State {
+    std::vector<std::int8_t> a;
+    std::vector<xnn_quantization_params> rows;
+    Operator round, multiply;
+  };
+  const auto state = std::make_shared<State>();
+  state->a.resize(m * k + XNN_EXTRA_BYTES);
+  state->rows.resize(m + XNN_EXTRA_QUANTIZATION_PARAMS);
+
+  xnn_operator_t op = nullptr;
+  if (xnn_create_convert_nc_f32_qd8(0, &op) != xnn_status_success) return {};
+  state->round = own(op);
+  if (xnn_reshape_convert_nc_f32_qd8(op, m, k, k, k, pool) != xnn_status_success ||
+      xnn_setup_convert_nc_f32_qd8(op, o.a, state->a.data(), state->rows.data()) !=
+          xnn_status_success) {
+    return {};
+  }
+  op = nullptr;
+  const bool four = v.bits == 4;
+  const xnn_status made =
+      four ? xnn_create_fully_connected_nc_qd8_f32_qc4w(k, n, k, n, kMiddle, scales, codes.data(),
+                                                        nullptr, -kInfinity, kInfinity, 0, nullptr,
+                                                        nullptr, &op)
+           : xnn_create_fully_connected_nc_qd8_f32_qc8w(
+                 k, n, k, n, scales, reinterpret_cast<const std::int8_t*>(codes.data()), nullptr,
+                 -kInfinity, kInfinity, 0, nullptr, nullptr, &op);
+  if (made != xnn_status_success) return {};
+  state->multiply = own(op);
+  const auto reshape = four ? xnn_reshape_fully_connected_nc_qd8_f32_qc4w
+                            : xnn_reshape_fully_connected_nc_qd8_f32_qc8w;
+  const auto setup =
+      four ? xnn_setup_fully_connected_nc_qd8_f32_qc4w : xnn_setup_fully_connected_nc_qd8_f32_qc8w;
+  if (reshape(op, m, pool) != xnn_status_success ||
+      setup(op, state->a.data(), o.c, state->rows.data()) != xnn_status_success) {
+    return {};
+  }
+  return {[state, pool] {
+            xnn_run_operator(state->round.get(), pool);
+            xnn_run_operator(state->multiply.get(), pool);
+          },
+          {}};
+}
+
+// Whether it supports this processor; its threads, none for one.
+bool start(int threads, pthreadpool_t& pool, Lines& missing) {
+  if (xnn_initialize(nullptr) != xnn_status_success) {
+    missing.push_back("xnnpack: does not support this processor");
+    return false;
+  }
+  pool = threads == 1 ? nullptr : pthreadpool_create(static_cast<std::size_t>(threads));
+  return true;
+}
+
 }  // namespace
 
 void find_xnnpack(int threads, Contenders& found, Lines& missing) {
-  if (xnn_initialize(nullptr) != xnn_status_success) {
-    missing.push_back("xnnpack: does not support this processor");
-    return;
-  }
-  const pthreadpool_t pool =
-      threads == 1 ? nullptr : pthreadpool_create(static_cast<std::size_t>(threads));
+  pthreadpool_t pool = nullptr;
+  if (!start(threads, pool, missing)) return;
   const std::string about = "XNNPACK";
   found.push_back({.name = "xnnpack",
                    .description = about,
@@ -134,6 +230,21 @@ void find_xnnpack(int threads, Contenders& found, Lines& missing) {
                    .f32 = [pool](const GemmOperands<F32>& o) { return multiply_packed(o, pool); },
                    .s8 = [pool](const GemmOperands<S8>& o) { return multiply_packed(o, pool); },
                    .f16 = [pool](const GemmOperands<F16>& o) { return multiply_packed(o, pool); }});
+}
+
+void find_xnnpack_weights(int threads, WeightsContenders& found, Lines& missing) {
+  pthreadpool_t pool = nullptr;
+  if (!start(threads, pool, missing)) return;
+  for (const bool dynamic : {false, true}) {
+    found.push_back({.name = "xnnpack",
+                     .mode = dynamic ? "int8" : "f32",
+                     .description = "XNNPACK",
+                     .prepare = [=](const WeightsOperands& o) -> WeightsRun {
+                       if (o.weights->format().kind != WeightsFormat::kPerRow) return {};
+                       if (!dynamic) return {multiply_float(o, pool)};
+                       return {multiply_dynamic(o, pool), o.shape.k};
+                     }});
+  }
 }
 
 }  // namespace tessera::bench

@@ -175,10 +175,14 @@ def legend(svg, x, y, entries, most):
     return y + 12
 
 
-def dot_rows(title, x_label, rows, log=True):
+PLAIN_PACKED = ("B as it is", "B packed")
+
+
+def dot_rows(title, x_label, rows, log=True, kinds=PLAIN_PACKED):
     """One row for each case, a dot for each contender.
 
-    rows: (label, limit or None, [(name, color, hollow, emphasis, value), ...])
+    rows: (label, limit or None, [(name, color, hollow, emphasis, value), ...]); kinds: what filled and hollow ones are,
+    or nothing where all are filled
     """
     left, right, row_height = 210, 30, 24
     seen = {}
@@ -187,7 +191,8 @@ def dot_rows(title, x_label, rows, log=True):
             seen.setdefault(name, (name, color, False, emphasis))
     svg = Svg(1000, 10)
     svg.text(14, 26, title, 16, bold=True)
-    entries = list(seen.values()) + [("filled: B as it is", FAINT, False, False), ("hollow: B packed", FAINT, True, False)]
+    entries = list(seen.values()) + [(f"{('filled', 'hollow')[i]}: {kind}", FAINT, i == 1, False)
+                                     for i, kind in enumerate(kinds)]
     top = legend(svg, 16, 52, entries, 960) + 14
     svg.height = top + row_height * len(rows) + 56
     values = [d[4] for _, _, dots in rows for d in dots] + [r[1] for r in rows if r[1]]
@@ -205,22 +210,22 @@ def dot_rows(title, x_label, rows, log=True):
         if limit:
             svg.line(x(limit), y - 9, x(limit), y + 9, LIMIT, 2)
         for name, color, hollow, emphasis, value in sorted(dots, key=lambda d: d[3]):
-            kind = f"{name}{' packed' if hollow else ''}, {label}: {number(value)}"
-            svg.dot(x(value), y, color, 6.5 if emphasis else 4.2, hollow, kind)
+            parts = [name] + ([kinds[hollow]] if kinds else []) + [label]
+            svg.dot(x(value), y, color, 6.5 if emphasis else 4.2, hollow, ", ".join(parts) + f": {number(value)}")
     return str(svg)
 
 
-def ratio_rows(title, color, groups):
+def ratio_rows(title, color, groups, kinds=PLAIN_PACKED, header="best peer: plain / packed"):
     """How many times as fast as the best peer.
 
-    groups: (name, [(label, plain ratio or None, its peer, packed ratio or None, its peer), ...])
+    groups: (name, [(label, plain ratio or None, its peer, packed ratio or None, its peer), ...]), of the two `kinds`
     """
     left, right, row_height = 210, 190, 22
     rows = sum(len(g[1]) for g in groups)
     svg = Svg(1000, 104 + row_height * rows + 30 * len(groups) + 50)
     svg.text(14, 26, title, 16, bold=True)
-    legend(svg, 16, 52, [("B as it is", color, False, False), ("B packed", color, True, False)], 900)
-    svg.text(svg.width - right + 12, 52, "best peer: plain / packed", 12, FAINT)
+    legend(svg, 16, 52, [(kinds[0], color, False, False), (kinds[1], color, True, False)], 900)
+    svg.text(svg.width - right + 12, 52, header, 12, FAINT)
     ratios = [r for _, entries in groups for e in entries for r in (e[1], e[3]) if r]
     most = max([2.0] + [max(r, 1 / r) for r in ratios]) * 1.1
     x = Axis(1 / most, most, left, svg.width - right, log=True)

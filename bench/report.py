@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, pictures and pages from what gemm_compare and gemm_sweep have measured; bench/compare calls it."""
+"""Tables, pictures and pages from what gemm_compare, weights_compare and gemm_sweep have measured; bench/compare calls it."""
 import math
 import re
 import statistics
@@ -16,7 +16,9 @@ GROUPS = {"square": "squares", "decode": "decode: one token", "batch": "batch: e
 TYPES = {"f32": "f32", "f64": "f64", "s8": "s8 x s8 -> s32", "bf16": "f32 x bf16 weights -> f32",
          "f16": "f32 x f16 weights -> f32"}
 RIGHT = ("ok", "exact")  # a result that a ratio may be taken of
-NOTES = {"rounds A": "~", "saturates": "!", "wrong": "!!"}
+NOTES = {"rounds A": "~", "rounds": "~", "saturates": "!", "wrong": "!!"}
+FORMATS = {"FP8": "FP8, a scale per 128 x 128", "S4": "4 bits, a scale per row", "S8": "8 bits, a scale per row"}
+WEIGHT_COLORS = {"ggml repack": "#111827", "ggml amx": "#94c11f", "memcpy": "#b0b0b0"}
 CLIFF = 1.3
 
 
@@ -244,6 +246,125 @@ def roofline_picture(types, cases, machine):
     return plot.roofline(f"{TYPES[types]}: roofline", COLORS[OURS], (name, peak), slopes, points, speed_unit(types))
 
 
+class WeightsCase:
+    """One product with quantized weights, or one conversion: who was how fast."""
+
+    def __init__(self, record):
+        self.record, self.kind, self.results = record, record["kind"], record["results"]
+        self.format = FORMATS.get(record["format"], record["format"])
+        self.m, self.n, self.k, self.cold = record["m"], record["n"], record["k"], record["cold"]
+
+    @property
+    def label(self):
+        shape = f"{self.m}x{self.n}x{self.k}" if self.kind == "product" else self.kind
+        return f"{self.record['format']} {shape}" + (" cold" if self.cold else "")
+
+    @property
+    def unit(self):
+        return "GB/s" if self.cold else "GOP/s"
+
+    @property
+    def limit(self):
+        return self.record["read_gb_per_second"] if self.cold else None
+
+    def speed(self, result):
+        work = self.record["bytes"] if self.cold else 2.0 * self.m * self.n * self.k
+        return 1e-9 * work / result["seconds"]
+
+    def best(self, ours, rounded):
+        """The fastest right result of ours or of the peers; rounded: those that round activations as well."""
+        right = [r for r in self.results if (r["name"] == OURS) == ours and r["name"] != "memcpy" and
+                 r["verdict"] != "wrong" and (rounded or not r["rounded"])]
+        return min(right, key=lambda r: r["seconds"], default=None)
+
+    def ratio(self, rounded):
+        """How many times as fast as the best peer, and who that is: the median over the rounds."""
+        ours, peer = self.best(True, rounded), self.best(False, rounded)
+        if ours is None or peer is None:
+            return None, peer and series_of(peer)
+        return statistics.median(b / a for a, b in zip(ours["samples"], peer["samples"])), series_of(peer)
+
+
+def label_of(result):
+    return f"{result['name']} {result['mode']}".strip()
+
+
+def series_of(result):
+    """Name and way, whether activations are rounded left out."""
+    return " ".join(word for word in label_of(result).split() if word not in ("f32", "int8"))
+
+
+WEIGHTS_KINDS = ("activations as f32", "activations rounded to 8 bits")
+WEIGHTS_EXPLANATION = """Weights [n, k] in the formats of GGUF, or of integers or 8-bit floats with scales beside them, all \
+quantized by Tessera; every contender reorders them as it likes before the clock starts. Speeds are medians over rounds in \
+which all took turns: operations per second, or, of one row out of cold caches, bytes of the weights in their own format \
+per second, beside what memory can be read with in the same rounds. f32: activations are multiplied as they are; int8: \
+each call rounds them to 8 bits with a scale per 32 or 256 elements or per row, which its time includes (Tessera: 256, or \
+the row where weights have scales per row). Results are checked against sums in f64: `~` is within what that rounding \
+explains, `!!` is wrong, which leaves the ratios out. Ratios: how many times as fast as the best peer Tessera is, each at \
+its best; those of f32 are between contenders that round nothing."""
+
+
+def weights_summary(products):
+    """Formats by rows of A: the ratio of the best to the best."""
+    rows = list(dict.fromkeys(c.m for c in products))
+    for name in dict.fromkeys(c.format for c in products):
+        cells = [next((ratio_text(c.ratio(True)) for c in products if c.format == name and c.m == m), "") for m in rows]
+        yield [name] + cells
+
+
+def weights_table(cases):
+    labels = list(dict.fromkeys(label_of(r) for c in cases for r in c.results))
+    labels.sort(key=lambda label: label.startswith("memcpy"))
+    products = cases[0].kind == "product"
+    ratios = {"ratio f32": False, "ratio": True} if products else {"ratio": True}
+    limited = any(c.limit for c in cases)
+    rows = []
+    for c in cases:
+        limit = f"{plot.number(c.limit)} {c.unit}" if c.limit else c.unit
+        of, ours = {label_of(r): r for r in c.results}, c.best(True, True)
+        share = f"{100 * c.speed(ours) / c.limit:.0f} %" if c.limit and ours else ""
+        rows.append([c.label, limit] + [cell(c, of.get(label)) for label in labels] + [share] * limited +
+                    [ratio_text(c.ratio(rounded)) for rounded in ratios.values()])
+    return ["format, m x n x k" if products else "conversion", "limit"] + labels + ["of limit"] * limited + list(ratios), rows
+
+
+def weights_picture(title, cases):
+    color = lambda name: WEIGHT_COLORS.get(name) or color_of(name)
+    rows = [(c.label, c.limit, [(series_of(r), color(series_of(r)), r["rounded"], r["name"] == OURS, c.speed(r))
+                                for r in c.results if r["verdict"] != "wrong"]) for c in cases]
+    unit = cases[0].unit + ("; bar: what memory can be read with" if cases[0].limit else "")
+    return plot.dot_rows(title, unit, rows, kinds=WEIGHTS_KINDS if cases[0].kind == "product" else ())
+
+
+def weights_parts(records):
+    """(heading, header, rows) and (file name, SVG) of products and conversions."""
+    cases = [WeightsCase(r) for r in records]
+    products = [c for c in cases if c.kind == "product"]
+    conversions = [c for c in cases if c.kind != "product"]
+    tables, drawn = [], {}
+    if products:
+        columns = [f"m = {m}" for m in dict.fromkeys(c.m for c in products)]
+        tables.append(("Quantized weights: ratio to the best peer", ["format"] + columns, list(weights_summary(products))))
+        tables.append(("Quantized weights: products", *weights_table(products)))
+        groups = [(name, [(c.label, *c.ratio(False), *c.ratio(True)) for c in products if c.format == name])
+                  for name in dict.fromkeys(c.format for c in products)]
+        groups = [(name, [e for e in entries if e[1] or e[3]]) for name, entries in groups]
+        groups = [g for g in groups if g[1]]
+        if groups:
+            drawn["ratio_weights.svg"] = plot.ratio_rows("Quantized weights: Tessera and the best peer", COLORS[OURS], groups,
+                                                         ("nobody rounds activations", "everybody at their best"),
+                                                         "best peer of either kind")
+        for name, title, cold in (("decode", "one token", True), ("batch", "several tokens", False)):
+            chosen = [c for c in products if c.cold == cold]
+            if chosen:
+                drawn[f"{name}_weights.svg"] = weights_picture(f"Quantized weights: {title}", chosen)
+    if conversions:
+        tables.append(("Conversions of quantized weights, GB/s read and written", *weights_table(conversions)))
+        drawn["conversions_weights.svg"] = weights_picture("Conversions of quantized weights", conversions)
+    return tables, drawn
+
+
 STYLE = """body{font:15px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',Arial,sans-serif;color:#222;
 max-width:1250px;margin:2em auto;padding:0 1.5em}h1{font-size:26px}h2{margin-top:2.2em;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;font-size:13px;margin:.8em 0 1.6em}th,td{padding:3px 9px;text-align:right;
@@ -271,24 +392,34 @@ def write_comparison(data, output):
     """Writes table.md, the pictures and report.html; returns the path of the last."""
     machine = data["machine"]
     cases = [Case(r) for r in data["cases"]]
+    contenders = machine["contenders"] if cases else []
+    weights = data.get("weights", {"cases": []})
+    weights_tables, weights_drawn = weights_parts(weights["cases"])
     summary, tables = summary_rows(cases), list(case_tables(cases))
     checks_header = ["results"] + [t for t in TYPES if any(c.types == t for c in cases)]
     checks = [[row[0]] + [v for t, v in zip(TYPES, row[1:]) if t in checks_header]
-              for row in checks_rows(cases, machine["contenders"])]
-    about = [c["name"] + ": " + c["description"] for c in machine["contenders"] if not c["packed"] or
-             not any(o["name"] == c["name"] and not o["packed"] for o in machine["contenders"])]
+              for row in checks_rows(cases, contenders)]
+    machines = [machine] + ([weights["machine"]] if weights["cases"] else [])
+    about = list(dict.fromkeys(f"{c['name']}: {c['description']}" for m in machines for c in m["contenders"]))
+    about += list(dict.fromkeys(line for m in machines for line in m["missing"]))
 
     parts = ["# GEMM: Tessera and its peers", *machine_lines(machine)]
     if summary:
         parts.append(table(SUMMARY_HEADER, summary))
-    parts.append(EXPLANATION)
+    if cases:
+        parts.append(EXPLANATION)
     for title, header, rows in tables:
         parts += [f"## {title}", table(header, rows)]
-    parts += ["## Results", table(checks_header, checks), "## Contenders",
-              "\n".join(f"- {line}" for line in about + machine["missing"])]
+    if weights_tables:
+        parts += ["# Products with quantized weights", WEIGHTS_EXPLANATION]
+    for title, header, rows in weights_tables:
+        parts += [f"## {title}", table(header, rows)]
+    if checks:
+        parts += ["## Results", table(checks_header, checks)]
+    parts += ["## Contenders", "\n".join(f"- {line}" for line in about)]
     (output / "table.md").write_text("\n\n".join(parts) + "\n")
 
-    drawn = dict(pictures(cases))
+    drawn = dict(pictures(cases)) | weights_drawn
     for types in TYPES:
         chosen = [c for c in cases if c.types == types]
         if len(chosen) > 2:
@@ -299,8 +430,8 @@ def write_comparison(data, output):
     first = "".join(f"<p>{escape(line)}</p>" for line in machine_lines(machine))
     if summary:
         first += html_table(SUMMARY_HEADER, summary)
-    explanation = re.sub("`(.+?)`", r"<code>\1</code>", escape(EXPLANATION))
-    first += f'<p class="note">{explanation}</p>'
+    note = lambda text: '<p class="note">' + re.sub("`(.+?)`", r"<code>\1</code>", escape(text)) + "</p>"
+    first += note(EXPLANATION) if cases else ""
     sections = [("Summary", first)]
     for types, title in TYPES.items():
         content = "".join(svg for kind in ("ratio", "square", "decode", "batch", "prefill", "conv", "given", "roofline")
@@ -310,8 +441,14 @@ def write_comparison(data, output):
                            for heading, header, rows in tables if heading.startswith(title + ":"))
         if content:
             sections.append((title, content))
-    sections.append(("Results", html_table(checks_header, checks)))
-    sections.append(("Contenders", "<ul>" + "".join(f"<li>{escape(a)}</li>" for a in about + machine["missing"]) + "</ul>"))
+    if weights_tables:
+        content = note(WEIGHTS_EXPLANATION) + "".join(weights_drawn.values())
+        content += "".join(f"<h3>{escape(heading)}</h3>" + html_table(header, rows)
+                           for heading, header, rows in weights_tables)
+        sections.append(("Quantized weights", content))
+    if checks:
+        sections.append(("Results", html_table(checks_header, checks)))
+    sections.append(("Contenders", "<ul>" + "".join(f"<li>{escape(a)}</li>" for a in about) + "</ul>"))
     page = output / "report.html"
     page.write_text(html_page("GEMM: Tessera and its peers", sections))
     return page

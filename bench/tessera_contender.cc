@@ -8,6 +8,7 @@
 
 #include "bench/peers.h"
 #include "bench/thread_pool.h"
+#include "bench/weights_contender.h"
 #include "tessera/ops/gemm.h"
 
 namespace tessera::bench {
@@ -81,6 +82,45 @@ GemmContender tessera_contender(int threads, bool packed, const std::string& var
           .s8 = tessera_gemm<S8>(runtime, packed),
           .bf16 = tessera_gemm<BF16>(runtime, packed),
           .f16 = tessera_gemm<F16>(runtime, packed)};
+}
+
+WeightsContenders tessera_weights(int threads) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  const auto product = [runtime](const WeightsOperands& o, Activations activations) -> GemmRun {
+    const auto [m, n, k] = o.shape;
+    const auto a = row_major(o.a, {m, k});
+    const auto c = row_major(o.c, {m, n});
+    const GemmOptions options{.activations = activations, .context = &runtime->context};
+    const auto w = std::make_shared<PackedWeights>(o.weights->pack(&runtime->context));
+    return {[=] { gemm(a, *w, c, options); }, {}};
+  };
+  const auto convert = [runtime](const Conversion& o) -> GemmRun {
+    const ConstBlockView blocks = o.weights->blocks();
+    const auto values = row_major(o.values, {blocks.rows, blocks.cols});
+    Context* const context = &runtime->context;
+    if (!o.quantizes) return {[=] { dequantize(blocks, values, {.context = context}); }, {}};
+    const BlockView to = tessera::blocks(blocks.format, o.blocks, blocks.rows, blocks.cols);
+    return {[=] { quantize(values, to, {.context = context}); }, {}};
+  };
+  const std::string about = "target " + std::string(name(active_target()));
+  return {{.name = "tessera",
+           .mode = "f32",
+           .description = about,
+           .prepare = [=](const WeightsOperands& o) -> WeightsRun {
+             return {product(o, Activations::kFloat)};
+           },
+           .convert = convert},
+          {.name = "tessera",
+           .mode = "int8",
+           .description = about,
+           .prepare = [=](const WeightsOperands& o) -> WeightsRun {
+             const WeightsFormat& format = o.weights->format();
+             if (format.kind == WeightsFormat::kFp8) return {};
+             if (format.kind == WeightsFormat::kPerRow) {
+               return {product(o, Activations::kInt8Row), o.shape.k};
+             }
+             return {product(o, Activations::kInt8Block256), 256};
+           }}};
 }
 
 }  // namespace tessera::bench

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions per multiply-add of GEMM on RISC-V vectors of 128 to 1024 bits, packing included.
+"""Instructions per multiply-add of GEMM on RISC-V vectors of 128 to 1024 bits, or on SVE of 128 to 512, packing
+included; of quantized weights, the rounding of activations to 8 bits included; per number of quantizers.
 
-Builds count_gemm for riscv64, runs one warm call of each case under qemu-riscv64 with the plugin rvcount.c, and
-prints one table. Fails where sgemm 256^3 takes more than its goal. Emulators don't tell time; they count exactly.
+Builds count_gemm for the architecture, runs one warm call of each case under qemu with the plugin count_plugin.c, and
+prints one table. Fails where sgemm 256^3 on RISC-V takes more than its goal. Emulators don't tell time; they count
+exactly.
 
-  bench/count/count.py [--openblas] [--json FILE] [--build DIR]
+  bench/count/count.py [--arch riscv64|aarch64] [--only TEXT] [--openblas] [--json FILE] [--build DIR]
 """
 import argparse
 import json
@@ -18,7 +20,11 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-VLENS = (128, 256, 512, 1024)
+# By architecture: vector lengths, and the emulated core of one.
+CORES = {
+    "riscv64": ((128, 256, 512, 1024), lambda bits: f"rv64,v=true,vext_spec=v1.0,vlen={bits}"),
+    "aarch64": ((128, 256, 512), lambda bits: f"max,sme=off,sve-max-vq={bits // 128}"),
+}
 CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN
     ("f32", 256, 256, 256, (0.18, 0.09, 0.045, 0.025)),
     ("f64", 256, 256, 256, None),
@@ -28,6 +34,8 @@ CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN
     ("f32", 8, 256, 256, None),
     ("f64", 8, 256, 256, None),
     ("f32", 1, 1024, 1024, (0.15, 0.09, 0.055, 0.04)),
+    *((weights, m, 512, 512, None) for weights in ("Q8_0", "Q4_0", "Q4_K", "Q6_K", "MXFP4") for m in (1, 8)),
+    ("quantize-Q8_0", 64, 1, 512, None),
 )
 
 
@@ -44,9 +52,9 @@ def run(command, what):
     return done.stdout
 
 
-def build_program(build):
+def build_program(build, arch):
     # Dynamic, unlike the tests' static binaries: it may load a BLAS.
-    run(["cmake", "-S", ROOT, "-B", build, "--toolchain", ROOT / "cmake/toolchains/riscv64.cmake",
+    run(["cmake", "-S", ROOT, "-B", build, "--toolchain", ROOT / f"cmake/toolchains/{arch}.cmake",
          "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld -static-libstdc++ -static-libgcc", "-DTESSERA_BUILD_BENCH=ON",
          "-DTESSERA_BUILD_TESTS=OFF", "-DTESSERA_BUILD_EXAMPLES=OFF", "-DTESSERA_INSTALL=OFF",
          "-DTESSERA_DOWNLOAD_DIR=" + str(ROOT / "build/_deps")], "configuring")
@@ -56,47 +64,48 @@ def build_program(build):
 
 
 def build_plugin(build):
-    plugin = build / "librvcount.so"
-    run(["cc", "-O2", "-shared", "-fPIC", HERE / "rvcount.c", "-o", plugin], "building the plugin")
+    plugin = build / "libcount.so"
+    run(["cc", "-O2", "-shared", "-fPIC", HERE / "count_plugin.c", "-o", plugin], "building the plugin")
     return plugin
 
 
-def find_qemu(plugin):
-    qemu = shutil.which("qemu-riscv64")
+def find_qemu(plugin, arch):
+    qemu = shutil.which("qemu-" + arch)
     if not qemu:
-        fail("needs qemu-riscv64 (Debian: qemu-user)")
+        fail(f"needs qemu-{arch} (Debian: qemu-user)")
     probe = subprocess.run([qemu, "-plugin", plugin, "/nonexistent"], capture_output=True, text=True)
     if "plugin" in probe.stderr:
         fail(f"{qemu} does not take the plugin: {probe.stderr.strip()} (Debian 12's qemu-user 7.2 does)")
     return qemu
 
 
-def fetch_openblas(build):
-    """A root with OpenBLAS for riscv64 and all that it needs, taken through apt without touching the system."""
+def fetch_openblas(build, arch):
+    """A root with OpenBLAS for `arch` and all that it needs, taken through apt without touching the system."""
     root = build / "openblas"
     if not (root / "done").exists():
-        print("fetching OpenBLAS for riscv64", file=sys.stderr)
+        print(f"fetching OpenBLAS for {arch}", file=sys.stderr)
         done = subprocess.run([ROOT / "cmake/apt-private", build / "apt", "sid", "tree", root,
-                               "libopenblas0-pthread"], env=os.environ | {"APT_PRIVATE_ARCH": "riscv64"},
+                               "libopenblas0-pthread"], 
+                              env=os.environ | {"APT_PRIVATE_ARCH": {"aarch64": "arm64"}.get(arch, arch)},
                               capture_output=True, text=True)
         if done.returncode:
             print("openblas: not fetched (" + (done.stderr.strip().splitlines() or ["?"])[-1] + ")")
             return None, None
         (root / "lib").symlink_to("usr/lib")  # where programs look for their dynamic linker
         (root / "done").touch()
-    libraries = sorted(root.glob("usr/lib/riscv64-linux-gnu/openblas-pthread/libopenblas.so.0"))
+    libraries = sorted(root.glob(f"usr/lib/{arch}-linux-gnu/openblas-pthread/libopenblas.so.0"))
     if not libraries:
         print("openblas: the fetched package has no libopenblas.so.0")
         return None, None
     return root, "/" + str(libraries[0].relative_to(root))
 
 
-def count(qemu, plugin, sysroot, program, vlen, case, library=None):
+def count(qemu, plugin, sysroot, program, core, case, library=None):
     kind, m, n, k, _ = case
     command = [qemu, "-L", sysroot, "-E", "OPENBLAS_NUM_THREADS=1", "-plugin", plugin,
-               "-cpu", f"rv64,v=true,vext_spec=v1.0,vlen={vlen}", program, kind, m, n, k]
+               "-cpu", core, program, kind, m, n, k]
     done = subprocess.run([str(c) for c in command + ([library] if library else [])], capture_output=True, text=True)
-    match = re.search(r"^RVCOUNT (.*)$", done.stderr, re.MULTILINE)
+    match = re.search(r"^COUNT (.*)$", done.stderr, re.MULTILINE)
     if done.returncode or not match:
         reason = (re.findall(r"^CHECK (.*)$", done.stderr, re.MULTILINE) or done.stderr.strip().splitlines() or ["?"])[-1]
         return {"error": reason}
@@ -106,33 +115,38 @@ def count(qemu, plugin, sysroot, program, vlen, case, library=None):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/count", help="build directory")
-    parser.add_argument("--openblas", action="store_true", help="also count Debian's OpenBLAS for riscv64")
+    parser.add_argument("--arch", choices=CORES, default="riscv64", help="(riscv64)")
+    parser.add_argument("--build", type=pathlib.Path, help="build directory (build/count-ARCH)")
+    parser.add_argument("--only", default="", help='cases with this text in "kind mxnxk", as Q4_0')
+    parser.add_argument("--openblas", action="store_true", help="also count Debian's OpenBLAS for it")
     parser.add_argument("--json", type=pathlib.Path, help="also write every count there")
     options = parser.parse_args()
-    build = options.build.resolve()
+    lengths, core = CORES[options.arch]
+    build = (options.build or ROOT / f"build/count-{options.arch}").resolve()
     build.mkdir(parents=True, exist_ok=True)
 
     plugin = build_plugin(build)
-    qemu = find_qemu(plugin)
-    program = build_program(build)
-    contenders = [("tessera", pathlib.Path("/usr/riscv64-linux-gnu"), None)]
+    qemu = find_qemu(plugin, options.arch)
+    program = build_program(build, options.arch)
+    contenders = [("tessera", pathlib.Path(f"/usr/{options.arch}-linux-gnu"), None)]
     if options.openblas:
-        root, library = fetch_openblas(build)
+        root, library = fetch_openblas(build, options.arch)
         if root:
             contenders.append(("openblas", root, library))
 
     print("\ninstructions per multiply-add; in brackets vector work, in registers per multiply-add")
-    print(f"{'':9} {'':5} {'m x n x k':12}" + "".join(f" {'VLEN ' + str(v):>17}" for v in VLENS))
+    print(f"{'':9} {'':13} {'m x n x k':12}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
     results, misses = [], []
     for case in CASES:
         kind, m, n, k, goals = case
+        if options.only not in f"{kind} {m}x{n}x{k}":
+            continue
         for name, sysroot, library in contenders:
             if library and kind not in ("f32", "f64"):
                 continue  # no BLAS has it
             cells = []
-            for i, vlen in enumerate(VLENS):
-                counts = count(qemu, plugin, sysroot, program, vlen, case, library)
+            for i, vlen in enumerate(lengths):
+                counts = count(qemu, plugin, sysroot, program, core(vlen), case, library)
                 results.append({"contender": name, "type": kind, "m": m, "n": n, "k": k, "vlen": vlen, **counts})
                 if "error" in counts:
                     cells.append("wrong")
@@ -141,11 +155,11 @@ def main():
                         misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['error']}")
                     continue
                 cells.append(f"{counts['instructions']:.4f} ({counts['vuops']:.4f})")
-                if name == "tessera" and goals and counts["instructions"] > goals[i]:
+                if name == "tessera" and options.arch == "riscv64" and goals and counts["instructions"] > goals[i]:
                     misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.2f}")
-            print(f"{name:9} {kind:5} {f'{m}x{n}x{k}':12}" + "".join(f" {c:>17}" for c in cells), flush=True)
-        if goals:
-            print(f"{'goal':9} {kind:5} {f'{m}x{n}x{k}':12}" + "".join(f" {g:<8.2f}         " for g in goals))
+            print(f"{name:9} {kind:13} {f'{m}x{n}x{k}':12}" + "".join(f" {c:>17}" for c in cells), flush=True)
+        if goals and options.arch == "riscv64":
+            print(f"{'goal':9} {kind:13} {f'{m}x{n}x{k}':12}" + "".join(f" {g:<8.2f}         " for g in goals))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     for miss in misses:

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// One warm GEMM call between the markers of rvcount.c, after a call that is checked.
+// One warm GEMM call between the markers of count_plugin.c, after a call that is checked.
 //   count_gemm f32|f64|s8|bf16|f16 M N K [BLAS]    BLAS: a shared library with the C interface, instead of Tessera
+//   count_gemm Q8_0|Q4_0|... M N K                 quantized weights, activations rounded to 8 bits (FP8: as f32)
+//   count_gemm quantize-Q8_0|... M 1 K             M x K numbers to blocks
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -9,6 +11,7 @@
 #include "bench/count/region.h"
 #include "bench/gemm_workload.h"
 #include "bench/peers.h"
+#include "bench/weights_workload.h"
 
 namespace tessera::bench {
 namespace {
@@ -24,18 +27,50 @@ int count(const GemmShape& shape, const GemmContender& who) {
   return EXIT_SUCCESS;
 }
 
+int count_weights(const WeightsFormat& format, const GemmShape& shape) {
+  const QuantizedWeights weights(format, shape.n, shape.k);
+  const WeightsWorkload work(weights, shape.m);
+  const WeightsContenders ways = tessera_weights(1);  // f32, int8
+  WeightsRun run = ways[1].prepare(work.operands());
+  if (!run.run) run = ways[0].prepare(work.operands());
+  const GemmCheck check = work.check(run);
+  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", check.error, check.verdict);
+  if (check.wrong()) return EXIT_FAILURE;
+  count_region(run.run.call);
+  return EXIT_SUCCESS;
+}
+
+int count_quantize(const WeightsFormat& format, index_t rows, index_t cols) {
+  const QuantizedWeights weights(format, rows, cols);
+  const PaddedArray<float> values(rows * cols);
+  const PaddedArray<std::byte> blocks(static_cast<index_t>(weights.bytes()));
+  NormalNumbers(1).fill(values.data(), values.size);
+  const GemmRun run = tessera_weights(1)[0].convert({true, &weights, values.data(), blocks.data()});
+  run.call();
+  count_region(run.call);
+  return EXIT_SUCCESS;
+}
+
 int run(int argc, char** argv) {
-  if (argc < 5 || argc > 6) {
-    std::fprintf(stderr, "usage: count_gemm f32|f64|s8|bf16|f16 M N K [BLAS]\n");
+  constexpr std::string_view kQuantize = "quantize-";
+  const std::string kind = argc < 2 ? "" : argv[1];
+  const bool quantizes = kind.starts_with(kQuantize);
+  const WeightsFormat* const format =
+      find_weights_format(quantizes ? kind.substr(kQuantize.size()) : kind);
+  if (argc < 5 || argc > (format == nullptr ? 6 : 5) ||
+      (quantizes && (format == nullptr || format->kind != WeightsFormat::kBlocks))) {
+    std::fprintf(stderr,
+                 "usage: count_gemm f32|f64|s8|bf16|f16|Q8_0|...|quantize-Q8_0|... M N K [BLAS]\n");
     return EXIT_FAILURE;
   }
   const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
+  if (quantizes) return count_quantize(*format, shape.m, shape.k);
+  if (format != nullptr) return count_weights(*format, shape);
   const GemmContender who = argc == 6 ? cblas_contender("blas", argv[5]) : tessera_contender();
-  const std::string type = argv[1];
-  if (type == F64::kName) return count<F64>(shape, who);
-  if (type == S8::kName) return count<S8>(shape, who);
-  if (type == BF16::kName) return count<BF16>(shape, who);
-  if (type == F16::kName) return count<F16>(shape, who);
+  if (kind == F64::kName) return count<F64>(shape, who);
+  if (kind == S8::kName) return count<S8>(shape, who);
+  if (kind == BF16::kName) return count<BF16>(shape, who);
+  if (kind == F16::kName) return count<F16>(shape, who);
   return count<F32>(shape, who);
 }
 

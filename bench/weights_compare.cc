@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products with quantized weights, and conversions to and from them: Tessera beside its peers, in one process and in
+// turns. Prints tables, or lines of JSON that bench/compare makes a report of. See --help.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/gemm_match.h"
+#include "bench/gemm_options.h"
+#include "bench/machine.h"
+#include "bench/progress.h"
+#include "bench/weights_contender.h"
+#include "bench/weights_workload.h"
+
+namespace tessera::bench {
+namespace {
+
+constexpr char kHelp[] =
+    R"(weights_compare: GEMM with quantized weights, of Tessera and its peers, checked, then timed in turns
+
+  --formats LIST   Q4_0,Q8_0,Q4_K,Q6_K,MXFP4,FP8,S4,S8 (all). FP8: E4M3, a scale per 128 x 128; S4, S8: integers,
+                   a scale per row
+  --rows LIST      rows of A (1,8,128,512); a single one comes with cold caches
+  --size N         N = K (4096)
+  --only KIND      products or conversions
+  --quick          few cases and short ones
+  --threads T      threads of every contender (1)
+  --rounds N       turns of each contender, at most (21); medians are reported
+  --turn-ms X      least duration of one turn, by repeated calls (20)
+  --case-seconds X a case ends after the round in which it has taken so long (15)
+  --peers LIST     of all peers only these; an empty list: none
+  --json           lines of JSON instead of tables
+  --list           the cases, without running them
+
+"f32": activations are multiplied as they are. "int8": each call rounds them to 8 bits, with a scale per 32 or 256
+elements or per row; the time includes that. Weights are made ready before the clock starts. Speeds are operations
+per second; of one row, bytes of the weights in their own format per second. Conversions count the bytes that they
+read and write, also out of cold caches, beside memcpy of as many.
+)";
+
+struct Options {
+  std::vector<const WeightsFormat*> formats;
+  std::vector<index_t> rows;
+  std::vector<std::string> peers;
+  std::string only;
+  index_t size = 4096;
+  MatchOptions match;
+  bool quick = false, all_peers = true, json = false, list = false;
+};
+
+Options parse(int argc, char** argv) {
+  Options options;
+  for (CommandLine line(argc, argv, kHelp); line.next();) {
+    if (line.is("--formats")) {
+      for (const std::string& name : split(line.value())) {
+        options.formats.push_back(find_weights_format(name));
+        if (options.formats.back() == nullptr) {
+          throw std::invalid_argument("--formats: there is no " + name);
+        }
+      }
+    } else if (line.is("--rows")) {
+      for (const std::string& m : split(line.value())) {
+        options.rows.push_back(std::max(1L, std::atol(m.c_str())));
+      }
+    } else if (line.is("--size")) {
+      options.size = std::max(256, line.count() / 256 * 256);  // whole blocks
+    } else if (line.is("--only")) {
+      options.only = line.value();
+      if (options.only != "products" && options.only != "conversions") {
+        throw std::invalid_argument("--only: products or conversions");
+      }
+    } else if (line.is("--quick")) {
+      options.quick = true;
+      options.match.rounds = 9;
+      options.match.turn_seconds = 5e-3;
+      options.match.seconds = 4;
+    } else if (line.is("--threads")) {
+      options.match.threads = line.count();
+    } else if (line.is("--rounds")) {
+      options.match.rounds = line.count();
+    } else if (line.is("--turn-ms")) {
+      options.match.turn_seconds = 1e-3 * line.number();
+    } else if (line.is("--case-seconds")) {
+      options.match.seconds = line.number();
+    } else if (line.is("--peers")) {
+      options.peers = split(line.value());
+      options.all_peers = false;
+    } else if (line.is("--json")) {
+      options.json = true;
+    } else if (line.is("--list")) {
+      options.list = true;
+    } else {
+      line.unknown();
+    }
+  }
+  options.match.least_rounds = std::min(options.match.least_rounds, options.match.rounds);
+  if (options.formats.empty()) {
+    for (const WeightsFormat& format : kWeightsFormats) {
+      if (format.quick || !options.quick) options.formats.push_back(&format);
+    }
+  }
+  if (options.rows.empty()) {
+    options.rows =
+        options.quick ? std::vector<index_t>{1, 8, 128} : std::vector<index_t>{1, 8, 128, 512};
+  }
+  return options;
+}
+
+enum class Kind { kProduct, kQuantize, kDequantize };
+constexpr const char* kKinds[] = {"product", "quantize", "dequantize"};
+
+struct Entry {
+  Kind kind;
+  const WeightsFormat* format;
+  GemmShape shape;  // of conversions: n x k elements
+
+  bool cold() const { return kind != Kind::kProduct || shape.m == 1; }
+  std::string title() const {
+    std::string title = std::string(format->name) + " " + kKinds[static_cast<int>(kind)] + " ";
+    if (kind == Kind::kProduct) title += std::to_string(shape.m) + "x";
+    return title + std::to_string(shape.n) + "x" + std::to_string(shape.k) +
+           (cold() ? " cold" : "");
+  }
+};
+
+std::vector<Entry> entries_of(const Options& options) {
+  std::vector<Entry> entries;
+  const index_t size = options.size;
+  for (const WeightsFormat* format : options.formats) {
+    for (const index_t m : options.rows) {
+      if (options.only != "conversions") {
+        entries.push_back({Kind::kProduct, format, {m, size, size}});
+      }
+    }
+  }
+  for (const WeightsFormat* format : options.formats) {
+    if (options.only == "products" || format->kind != WeightsFormat::kBlocks) continue;
+    const GemmShape shape{0, size / 4, size};
+    const std::string_view name = format->name;
+    // Those whose quantizers search for the best scales differ in how long they search.
+    if (name == "Q8_0" || name == "Q4_0") entries.push_back({Kind::kQuantize, format, shape});
+    entries.push_back({Kind::kDequantize, format, shape});
+  }
+  return entries;
+}
+
+struct Figure {
+  std::string name, mode;
+  GemmCheck check;
+  bool rounded;        // activations, to integers
+  double seconds = 0;  // median over the rounds
+  double ratio = 0;    // speed of the best of Tessera's relative to this one
+  std::vector<double> samples{};
+
+  std::string label() const { return mode.empty() ? name : name + " " + mode; }
+};
+
+struct Result {
+  std::size_t rounds = 0;
+  double bytes = 0;               // of the weights; of conversions all that is read and written
+  double read_gb_per_second = 0;  // from memory; 0 unless the case is cold
+  std::vector<Figure> figures{};
+};
+
+// Contenders in turns, and a read of memory among them where the caches are flushed before each.
+class Contest {
+ public:
+  Contest(bool cold, MatchTools& tools, const MatchOptions& options)
+      : cold_(cold), tools_(tools), options_(options), turns_(turns_for(options)) {}
+
+  void add(const Figure& figure, const std::function<void()>& call) {
+    if (cold_) {
+      turns_.add_after([this] { tools_.flusher().flush(); }, call);
+    } else {
+      turns_.add(call, options_.turn_seconds);
+    }
+    result_.figures.push_back(figure);
+  }
+
+  Result play(double bytes) {
+    const std::size_t count = result_.figures.size();
+    if (count == 0) return {};
+    if (cold_) turns_.add_after([] {}, [this] { tools_.flusher().flush(); });
+    bench::play(turns_, options_);
+    result_.rounds = turns_.rounds();
+    result_.bytes = bytes;
+    if (cold_) result_.read_gb_per_second = 1e-9 * tools_.flusher().bytes() / turns_.seconds(count);
+    std::optional<std::size_t> best;
+    for (std::size_t i = 0; i < count; ++i) {
+      Figure& f = result_.figures[i];
+      f.seconds = turns_.seconds(i);
+      f.samples = turns_.samples(i);
+      if (f.name == "tessera" && (!best || f.seconds < result_.figures[*best].seconds)) best = i;
+    }
+    for (std::size_t i = 0; i < count && best; ++i) {
+      result_.figures[i].ratio = turns_.speed_ratio(*best, i);
+    }
+    return result_;
+  }
+
+ private:
+  const bool cold_;
+  MatchTools& tools_;
+  const MatchOptions& options_;
+  RoundRobin turns_;
+  Result result_;
+};
+
+Result compare_products(const Entry& entry, const QuantizedWeights& weights,
+                        const WeightsContenders& contenders, MatchTools& tools,
+                        const MatchOptions& options) {
+  const WeightsWorkload work(weights, entry.shape.m);
+  Contest contest(entry.cold(), tools, options);
+  for (const WeightsContender& who : contenders) {
+    const WeightsRun run = who.prepare(work.operands());
+    if (!run.run) continue;
+    contest.add({who.name, who.mode, work.check(run), run.rounded != 0}, run.run.call);
+  }
+  return contest.play(weights.bytes());
+}
+
+// "exact": the same bits as Tessera's. "rounds": other codes for less than one number in a hundred, as where the
+// quotient is close to the middle between two codes.
+inline constexpr const char* kRounds = "rounds";
+
+template <class T>
+GemmCheck check_conversion(const std::vector<T>& got, const std::vector<T>& expected) {
+  std::size_t different = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    different += std::memcmp(&got[i], &expected[i], sizeof(T)) != 0;
+  }
+  const double share = static_cast<double>(different) / static_cast<double>(got.size());
+  return {share, share == 0 ? kExact : share < 0.01 ? kRounds : kWrong};
+}
+
+Result compare_conversions(const Entry& entry, const QuantizedWeights& weights,
+                           const WeightsContenders& contenders, MatchTools& tools,
+                           const MatchOptions& options) {
+  const auto [m, n, k] = entry.shape;
+  const auto elements = static_cast<std::size_t>(n * k);
+  const auto block_bytes = static_cast<std::size_t>(weights.bytes());
+  const bool quantizes = entry.kind == Kind::kQuantize;
+  const PaddedArray<float> values(n * k);
+  const PaddedArray<std::byte> blocks(static_cast<index_t>(block_bytes));
+  const auto copy_of = [](const auto& x) { return std::vector(x.data(), x.data() + x.size); };
+  if (quantizes) NormalNumbers(1).fill(values.data(), n * k);
+  std::vector<std::byte> expected_blocks;
+  std::vector<float> expected_values;
+
+  Contest contest(entry.cold(), tools, options);
+  for (const WeightsContender& who : contenders) {
+    if (!who.convert) continue;
+    const GemmRun run = who.convert({quantizes, &weights, values.data(), blocks.data()});
+    if (!run) continue;
+    quantizes ? blocks.poison() : values.poison();
+    run.call();
+    if (quantizes && expected_blocks.empty()) expected_blocks = copy_of(blocks);
+    if (!quantizes && expected_values.empty()) {
+      for (index_t i = 0; i < n; ++i) {
+        const std::vector<float> row = weights.row(i);
+        expected_values.insert(expected_values.end(), row.begin(), row.end());
+      }
+    }
+    const GemmCheck check = quantizes ? check_conversion(copy_of(blocks), expected_blocks)
+                                      : check_conversion(copy_of(values), expected_values);
+    contest.add({who.name, "", check, false}, run.call);
+  }
+  const double bytes = static_cast<double>(block_bytes + 4 * elements);
+  const PaddedArray<std::byte> from(static_cast<index_t>(bytes / 2)), to(from.size);
+  std::memset(from.data(), 1, from.bytes());
+  contest.add({"memcpy", "", {0, kExact}, false},
+              [&] { std::memcpy(to.data(), from.data(), static_cast<std::size_t>(to.size)); });
+  return contest.play(bytes);
+}
+
+void print_json(const Entry& entry, const Result& result) {
+  const GemmShape& s = entry.shape;
+  std::printf("{\"record\": \"weights\", \"kind\": \"%s\", \"format\": \"%s\"",
+              kKinds[static_cast<int>(entry.kind)], entry.format->name);
+  std::printf(", \"m\": %td, \"n\": %td, \"k\": %td, \"cold\": %s, \"rounds\": %zu", s.m, s.n, s.k,
+              entry.cold() ? "true" : "false", result.rounds);
+  std::printf(", \"bytes\": %.0f, \"read_gb_per_second\": %.2f, \"results\": [", result.bytes,
+              result.read_gb_per_second);
+  const char* separator = "";
+  for (const Figure& f : result.figures) {
+    const std::string error = std::isfinite(f.check.error) ? std::to_string(f.check.error) : "null";
+    std::printf("%s{\"name\": %s, \"mode\": %s, \"rounded\": %s", separator,
+                json_string(f.name).c_str(), json_string(f.mode).c_str(),
+                f.rounded ? "true" : "false");
+    std::printf(", \"verdict\": %s, \"error\": %s, \"seconds\": %.4g, \"samples\": [",
+                json_string(f.check.verdict).c_str(), error.c_str(), f.seconds);
+    for (std::size_t i = 0; i < f.samples.size(); ++i) {
+      std::printf("%s%.4g", i == 0 ? "" : ", ", f.samples[i]);
+    }
+    std::printf("]}");
+    separator = ", ";
+  }
+  std::printf("]}\n");
+}
+
+void print_table(const Entry& entry, const Result& result) {
+  std::printf("\n%s: %zu rounds", entry.title().c_str(), result.rounds);
+  if (entry.cold()) std::printf(", memory %.1f GB/s", result.read_gb_per_second);
+  std::printf("\n  %-22s %9s %9s   %-10s %s\n", "", entry.cold() ? "GB/s" : "GOP/s",
+              entry.cold() ? "of memory" : "", "tessera is", "result");
+  for (const Figure& f : result.figures) {
+    const double work = entry.cold() ? result.bytes : entry.shape.flops();
+    const double speed = 1e-9 * work / f.seconds;
+    std::printf("  %-22s %9.2f ", f.label().c_str(), speed);
+    if (entry.cold()) {
+      std::printf("%8.0f%%", 100 * speed / result.read_gb_per_second);
+    } else {
+      std::printf("%9s", "");
+    }
+    std::printf("   %9.3fx %s (%.2g)\n", f.ratio, f.check.verdict, f.check.error);
+  }
+}
+
+int run(const Options& options) {
+  const int threads = options.match.threads;
+  std::vector<std::string> missing;
+  WeightsContenders contenders = tessera_weights(threads);
+  if (options.all_peers || !options.peers.empty()) {
+    for (WeightsContender& peer : find_weights_peers(threads, missing)) {
+      const auto& wanted = options.peers;
+      if (options.all_peers || std::find(wanted.begin(), wanted.end(), peer.name) != wanted.end()) {
+        contenders.push_back(std::move(peer));
+      }
+    }
+  }
+  const std::vector<Entry> entries = entries_of(options);
+  if (options.list) {
+    for (const Entry& entry : entries) std::printf("%s\n", entry.title().c_str());
+    return EXIT_SUCCESS;
+  }
+  if (options.json) {
+    print_machine_json(threads, contenders, missing, entries.size());
+  } else {
+    print_machine(threads, contenders, missing);
+  }
+  std::fflush(stdout);
+
+  MatchTools tools(threads);
+  Progress progress(entries.size());
+  std::string wrong;
+  bool tessera_wrong = false;  // of peers it is a finding, not a failure
+  std::optional<QuantizedWeights> weights;
+  for (const Entry& entry : entries) {
+    progress.start(entry.title());
+    const GemmShape& s = entry.shape;
+    if (!weights || &weights->format() != entry.format || weights->n() != s.n) {
+      weights.emplace(*entry.format, s.n, s.k);
+    }
+    const auto compare = entry.kind == Kind::kProduct ? compare_products : compare_conversions;
+    const Result result = compare(entry, *weights, contenders, tools, options.match);
+    if (result.figures.empty()) continue;
+    progress.clear();
+    options.json ? print_json(entry, result) : print_table(entry, result);
+    std::fflush(stdout);
+    for (const Figure& f : result.figures) {
+      if (!f.check.wrong()) continue;
+      wrong += f.label() + ": " + f.check.verdict + ", " + entry.title() + "\n";
+      tessera_wrong = tessera_wrong || f.name == "tessera";
+    }
+  }
+  std::fputs(wrong.c_str(), stderr);
+  return tessera_wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace tessera::bench
+
+int main(int argc, char** argv) {
+  return tessera::bench::run_program(
+      "weights_compare", [&] { return tessera::bench::run(tessera::bench::parse(argc, argv)); });
+}
