@@ -217,16 +217,11 @@ struct CodePlanes {
   const int32_t* upper;  // the bits above
 };
 
-template <int kBits>
-inline constexpr int kMainBits = kBits == 8   ? 8
-                                 : kBits >= 4 ? 4
-                                              : 2;
-
 // to[8, width] = the words of 32 steps.
 template <int kBits, bool kTable>
 void unpack_words(const WeightFormat& format, const CodePlanes& planes, index_t width,
                   int32_t* to) {
-  constexpr int kMain = kMainBits<kBits>, kUpper = kBits - kMain, kPerRow = 8 / kMain;
+  constexpr int kMain = detail::main_plane_bits(kBits), kUpper = kBits - kMain, kPerRow = 8 / kMain;
   const Tag<int32_t, kHasLmul && !kTable ? 4 : 1> d;  // tables: only within one register
   const Repartition<uint8_t, decltype(d)> d8;
   const auto mask = set(d, kMain == 4 ? 0x0f0f0f0f : 0x03030303);
@@ -289,7 +284,7 @@ TESSERA_INLINE void prefetch_part(const std::byte* from, index_t bytes) {
 template <class F>
 TESSERA_INLINE void for_each_32_steps(const UnpackWeights& p, F f) {
   const WeightFormat& format = *p.format;
-  const int main_bits = format.bits == 8 ? 8 : format.bits >= 4 ? 4 : 2;
+  const int main_bits = detail::main_plane_bits(format.bits);
   const index_t unit_bytes = format.unit_bytes(p.width);
   for (index_t k = 0; k < p.k; k += 32) {
     const index_t unit = (p.k0 + k) / format.unit, at = (p.k0 + k) % format.unit / 32;

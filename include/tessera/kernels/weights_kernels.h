@@ -52,6 +52,9 @@ enum class WeightMin : std::uint8_t {
   kZeroPoint,  // an s16 per group, times the scale
 };
 
+// Of the plane that holds the lower bits of codes; the plane above has the rest.
+constexpr int main_plane_bits(int bits) { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }
+
 inline constexpr index_t kMostUnit = 256;
 inline constexpr index_t kLeastGroup = 16;
 

@@ -33,7 +33,7 @@ inline void store_bits(std::byte* to, std::uint32_t bits, index_t bytes) {
 // Column j of a unit.
 inline void store_column(const WeightFormat& f, const WeightColumn& c, bool by_rows,
                          std::byte* unit, index_t width, index_t j) {
-  const int main_bits = f.bits == 8 ? 8 : f.bits >= 4 ? 4 : 2, upper_bits = f.bits - main_bits;
+  const int main_bits = main_plane_bits(f.bits), upper_bits = f.bits - main_bits;
   std::byte* const upper = unit + f.unit * main_bits / 8 * width;
   const auto store_word = [&](std::byte* row, std::uint32_t word) {
     if (!by_rows) return store_bits(row + 4 * j, word, 4);
