@@ -11,6 +11,7 @@
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
 #include "tessera/core/isa.h"
+#include "tessera/core/layout.h"
 #include "tessera/core/minifloat.h"
 #include "tessera/core/quantized.h"
 #include "tessera/core/quantized_matrix.h"
