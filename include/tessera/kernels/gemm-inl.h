@@ -66,6 +66,7 @@ struct TileInstances {
 // it was packed on a core with shorter vectors than this one has (RISC-V machines mix them).
 template <class P>
 void run_tile_scalar(const TileArgs<P>& t, index_t rows, index_t cols) {
+  using Element = typename P::Element;
   using Sum = typename P::Sum;
   for (index_t i = 0; i < rows; ++i) {
     for (index_t j = 0; j < cols; ++j) {
@@ -74,9 +75,12 @@ void run_tile_scalar(const TileArgs<P>& t, index_t rows, index_t cols) {
       if constexpr (P::kColumnSums) {
         if (t.sum_factor != 0) sum += t.sum_factor * t.column_sums[j];
       }
-      for (index_t k = 0; k < t.k; ++k) {
-        sum = multiply_one<P>(t.a[i * t.a_row_stride + k * t.a_col_stride], t.b[k * t.b_stride + j],
-                              sum);
+      const Element* b = t.b + j;
+      for (index_t s = 0; s < t.a_segment_count; ++s) {
+        const Element* const a = t.a + t.a_rows[i] + t.a_segments[s].start;
+        for (index_t k = 0; k < t.a_segments[s].steps; ++k, b += t.b_stride) {
+          sum = multiply_one<P>(a[k * t.a_col_stride], *b, sum);
+        }
       }
       c = sum;
     }
@@ -161,7 +165,7 @@ void run_tile_to_result(const GemmBlock& block, TileCall<P> t, index_t row, inde
     const index_t cols = std::min(most, t.cols - j);
     for (index_t i = 0; i < t.rows; ++i) {
       TileArgs<P> strip = t.args;
-      strip.a += i * strip.a_row_stride;
+      strip.a_rows += i;
       strip.b += j;
       if constexpr (P::kColumnSums) strip.column_sums += j;
       const SumTile<Sum> sums{stage, cols, 1, cols, row + i, col + j};
@@ -198,6 +202,7 @@ void run_block(const GemmBlock& block) {
   using Element = typename P::Element;
   using Sum = typename P::Sum;
   using Packed = TileInstances<P, kShape, true>;
+  using InPlace = TileInstances<P, kShape, false>;
   const auto step = static_cast<index_t>(lanes(Tag<Sum, kShape.lmul>()));
   const RowPanels panels(block.m, kShape.rows);
   const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
@@ -207,6 +212,11 @@ void run_block(const GemmBlock& block) {
   TileCall<P> tile{};
   TileArgs<P>& args = tile.args;
   args.k = block.k;
+  const detail::RowSegment all{0, block.k};
+  args.a_segments = block.a_segments ? block.a_segments : &all;
+  args.a_segment_count = block.a_segments ? block.a_segment_count : 1;
+  index_t starts[kShape.rows];  // of the rows of a tile, in place or in a panel
+  for (index_t i = 0; i < kShape.rows; ++i) starts[i] = block.a_in_place ? i * block.a_stride : i;
   args.c_stride = block.c_stride;
   args.beta = static_cast<Sum>(block.beta);
   args.sum_factor = static_cast<Sum>(block.sum_factor);
@@ -250,17 +260,15 @@ void run_block(const GemmBlock& block) {
           next_b, next_width * panel_rows * static_cast<index_t>(sizeof(Element)), panels.count());
       for (index_t p = 0, i = 0; p < panels.count(); ++p) {
         tile.rows = panels.rows(p);
-        args.a = a + i * (block.a_in_place ? block.a_stride : block.k);
-        args.a_row_stride = block.a_in_place ? block.a_stride : 1;
+        args.a = a + (block.a_rows ? 0 : i * (block.a_in_place ? block.a_stride : block.k));
+        args.a_rows = block.a_rows ? block.a_rows + i : starts;
         args.a_col_stride = block.a_in_place ? 1 : tile.rows;
         args.c = c + i * block.c_stride + j0 + j;
         args.next_c =
             p + 1 < panels.count() ? args.c + tile.rows * block.c_stride : c + j0 + j + tile.cols;
         next_panel.prefetch_share();
-        tile.run = Packed::get(tile.rows, vectors);
-        if constexpr (std::is_floating_point_v<Sum>) {  // integers are always packed
-          if (block.a_in_place) tile.run = TileInstances<P, kShape, false>::get(tile.rows, vectors);
-        }
+        tile.run =
+            block.a_in_place ? InPlace::get(tile.rows, vectors) : Packed::get(tile.rows, vectors);
         if (block.result == nullptr) {
           run_tile(tile);
         } else {
@@ -304,6 +312,8 @@ GemmKernels gemm_kernels() {
           .pack_a = &pack_panel<Element, typename P::PartA, false>,
           .pack_b = &pack_panel<Element, typename P::PartB, P::kColumnSums>,
           .pack_narrow = std::is_same_v<Element, float> ? &pack_panel<bf16, bf16, false> : nullptr,
+          .convert_a = &convert_parts<typename P::PartA>,
+          .part_bytes = sizeof(typename P::PartA),
           .element_bytes = sizeof(Element),
           .sum_bytes = sizeof(typename P::Sum),
           .group = sizeof(Element) / sizeof(typename P::PartB),

@@ -61,6 +61,11 @@ class RowPanels {
   index_t edge_[8] = {};
 };
 
+// Steps of k that are contiguous in every row of an A in place, from `start` elements after where the row begins.
+struct RowSegment {
+  index_t start, steps;
+};
+
 // The result of a GEMM where it is not just the sums: another type, no unit stride, or an epilogue.
 struct GemmResult {
   void* data;
@@ -82,6 +87,11 @@ struct GemmBlock {
   DType a_dtype;     // of the operand; panels of integers may hold it in another
   index_t a_stride;  // of rows in place
   index_t a_panel;   // rows per packed panel (MR when it was packed)
+  // Convolutions: rows in place that begin anywhere, a_rows[i] elements after a, and whose k lies in several
+  // segments, the same for all rows. Null and none: rows a_stride apart, of one segment.
+  const index_t* a_rows;
+  const RowSegment* a_segments;
+  index_t a_segment_count;
   const void* b;
   index_t b_stride;      // of rows in place
   index_t b_col_stride;  // in place; tiles want 1
@@ -128,7 +138,10 @@ struct GemmKernels {
   void (*pack_a)(const PackPanel&) = nullptr;
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are
-  index_t element_bytes = 0;                        // of a panel
+  // n elements of type `dtype`, `stride` apart, as parts of A's elements. (An A in place is made of them.)
+  void (*convert_a)(DType dtype, const void* from, index_t stride, void* to, index_t n) = nullptr;
+  index_t part_bytes = 0;     // of one such part: `group` of them are an element
+  index_t element_bytes = 0;  // of a panel
   index_t sum_bytes = 0;
   index_t group = 1;         // steps of k per panel element
   bool column_sums = false;  // packed panels of B start with a row of them

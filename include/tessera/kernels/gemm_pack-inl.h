@@ -108,6 +108,11 @@ TESSERA_INLINE void sum_columns(const int32_t* panel, index_t rows, index_t widt
   }
 }
 
+template <class Part>
+void convert_parts(DType dtype, const void* from, index_t stride, void* to, index_t n) {
+  convert_row(dtype, from, stride, static_cast<Part*>(to), n);
+}
+
 template <class Element, class Part, bool kColumnSums>
 void pack_panel(const PackPanel& p) {
   constexpr index_t kGroup = sizeof(Element) / sizeof(Part);

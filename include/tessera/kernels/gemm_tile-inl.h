@@ -105,10 +105,13 @@ struct TileArgs {
   using Element = typename P::Element;
   using Sum = typename P::Sum;
 
-  index_t k = 0;               // steps, of a panel element each
-  const Element* a = nullptr;  // element (i, l) of A is a[i * a_row_stride + l * a_col_stride]
-  index_t a_row_stride = 0;
+  index_t k = 0;  // steps, of a panel element each
+  // Step l of a segment is a[a_rows[i] + start of the segment + l * a_col_stride] of row i.
+  const Element* a = nullptr;
+  const index_t* a_rows = nullptr;
   index_t a_col_stride = 0;
+  const detail::RowSegment* a_segments = nullptr;  // k steps in all
+  index_t a_segment_count = 0;
   const Element* b = nullptr;  // rows `b_stride` apart
   index_t b_stride = 0;
   index_t b_ahead = 0;  // from what is read to what is prefetched
@@ -120,10 +123,10 @@ struct TileArgs {
   Sum sum_factor = 0;
 };
 
-// What the compiler knows of the strides of A.
+// What the compiler knows of A.
 enum class TileForm {
   kStrided,  // nothing
-  kPacked,   // packed panel: row stride 1, column stride R
+  kPacked,   // packed panel: one segment, rows side by side, column stride R
   kInPlace,  // rows in place: column stride 1
 };
 
@@ -196,6 +199,7 @@ class NextC {
   TESSERA_INLINE index_t steps() const { return steps_; }
   TESSERA_INLINE void prefetch_row() {
     if constexpr (kPrefetch) {
+      if (rows_-- <= 0) return;  // short segments of k ask more often
       for (index_t l = 0; l < bytes_; l += 64) __builtin_prefetch(row_ + l, 0, 2);
       row_ += stride_;
     }
@@ -203,8 +207,31 @@ class NextC {
 
  private:
   const char* row_;
-  index_t stride_, bytes_, steps_;
+  index_t stride_, bytes_, steps_, rows_ = R;
 };
+
+// Where the rows of A begin, in registers.
+template <int R, TileForm kForm>
+struct RowStarts {
+  index_t at[R];
+
+  TESSERA_INLINE explicit RowStarts(const index_t* rows) {
+    unrolled(std::make_integer_sequence<index_t, R>(),
+             [&](index_t i) TESSERA_LAMBDA { at[i] = kForm == TileForm::kPacked ? i : rows[i]; });
+  }
+};
+
+// run(a, k) for each segment of k.
+template <TileForm kForm, class P, class F>
+TESSERA_INLINE void for_each_segment(const TileArgs<P>& args, F run) {
+  if constexpr (kForm == TileForm::kPacked) {
+    run(args.a, args.k);
+  } else {
+    for (index_t s = 0; s < args.a_segment_count; ++s) {
+      run(args.a + args.a_segments[s].start, args.a_segments[s].steps);
+    }
+  }
+}
 
 // The tile's loop over k. kUnroll steps per iteration: fewer pointer updates.
 template <int R, int NV, TileForm kForm, int kUnroll, class D, class P, size_t... kI, class... Acc>
@@ -214,7 +241,7 @@ TESSERA_INLINE void multiply_tile(D d, const TileArgs<P>& args, std::index_seque
   const Rebind<Element, D> db;
   const Element* a = args.a;
   const Element* b = args.b;
-  const index_t a_row = kForm == TileForm::kPacked ? 1 : args.a_row_stride;
+  const RowStarts<R, kForm> rows(args.a_rows);
   const index_t a_column = kForm == TileForm::kPacked    ? R
                            : kForm == TileForm::kInPlace ? 1
                                                          : args.a_col_stride;
@@ -233,27 +260,30 @@ TESSERA_INLINE void multiply_tile(D d, const TileArgs<P>& args, std::index_seque
       if constexpr (kRowBytes > 64) __builtin_prefetch(ahead + 64);
       if constexpr (kRowBytes > 128) __builtin_prefetch(ahead + 128);
     }
-    ((acc = P::multiply(d, a[static_cast<index_t>(kI / NV) * a_row + s * a_column],
-                        choose<kI % NV>(b0, b1, b2, b3), acc),
+    ((acc =
+          P::multiply(d, a[rows.at[kI / NV] + s * a_column], choose<kI % NV>(b0, b1, b2, b3), acc),
       keep_order < kTight && kI % NV == NV - 1 > (acc)),
      ...);
     b += args.b_stride;
   };
   NextC<R, P> next(args, NV * step * static_cast<index_t>(sizeof(Lane<D>)));
-  for (index_t left = args.k; left > 0; left -= next.steps()) {
-    next.prefetch_row();
-    index_t k = left < next.steps() ? left : next.steps();
-    if constexpr (kUnroll > 1) {
-      for (; k >= kUnroll; k -= kUnroll) {
-        unrolled(std::make_integer_sequence<index_t, kUnroll>(), multiply);
-        a += kUnroll * a_column;
+  for_each_segment<kForm>(args, [&](const Element* start, index_t steps) TESSERA_LAMBDA {
+    a = start;
+    for (index_t left = steps; left > 0; left -= next.steps()) {
+      next.prefetch_row();
+      index_t k = left < next.steps() ? left : next.steps();
+      if constexpr (kUnroll > 1) {
+        for (; k >= kUnroll; k -= kUnroll) {
+          unrolled(std::make_integer_sequence<index_t, kUnroll>(), multiply);
+          a += kUnroll * a_column;
+        }
+      }
+      for (; k > 0; --k) {
+        multiply(0);
+        a += a_column;
       }
     }
-    for (; k > 0; --k) {
-      multiply(0);
-      a += a_column;
-    }
-  }
+  });
 }
 
 // The same with the elements of A a step ahead: each is replaced by its successor right after use.
@@ -262,32 +292,33 @@ TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<P>& args, std::ind
                                           Acc&... acc) {
   using Element = typename P::Element;
   const Rebind<Element, D> db;
-  const Element* a = args.a;
   const Element* b = args.b;
-  const index_t a_row = kForm == TileForm::kPacked ? 1 : args.a_row_stride;
+  const RowStarts<R, kForm> rows(args.a_rows);
   const index_t a_column = kForm == TileForm::kPacked    ? R
                            : kForm == TileForm::kInPlace ? 1
                                                          : args.a_col_stride;
-  index_t k = args.k;
-  if (k == 0) return;
-  Element column[R] = {a[static_cast<index_t>(kI) * a_row]...};
-  const auto multiply = [&](index_t s) TESSERA_LAMBDA {
+  for_each_segment<kForm>(args, [&](const Element* a, index_t k) TESSERA_LAMBDA {
+    if (k == 0) return;
+    Element column[R] = {a[rows.at[kI]]...};
+    const auto multiply = [&](index_t s) TESSERA_LAMBDA {
+      const auto row = load(db, b);
+      ((acc = P::multiply(d, column[kI], row, acc), keep_order<R <= 8>(acc),
+        column[kI] = a[rows.at[kI] + (s + 1) * a_column]),
+       ...);
+      b += args.b_stride;
+    };
+    for (; k > kUnroll; k -= kUnroll) {
+      unrolled(std::make_integer_sequence<index_t, kUnroll>(), multiply);
+      a += kUnroll * a_column;
+    }
+    for (; k > 1; --k) {
+      multiply(0);
+      a += a_column;
+    }
     const auto row = load(db, b);
-    ((acc = P::multiply(d, column[kI], row, acc), keep_order<R <= 8>(acc),
-      column[kI] = a[static_cast<index_t>(kI) * a_row + (s + 1) * a_column]),
-     ...);
+    ((acc = P::multiply(d, column[kI], row, acc)), ...);
     b += args.b_stride;
-  };
-  for (; k > kUnroll; k -= kUnroll) {
-    unrolled(std::make_integer_sequence<index_t, kUnroll>(), multiply);
-    a += kUnroll * a_column;
-  }
-  for (; k > 1; --k) {
-    multiply(0);
-    a += a_column;
-  }
-  const auto row = load(db, b);
-  ((acc = P::multiply(d, column[kI], row, acc)), ...);
+  });
 }
 
 template <int R, int NV, TileForm kForm, int kUnroll, bool kRotate, class D, class P, size_t... kI,
