@@ -57,10 +57,10 @@ inline detail::KernelTable kernel_table() {
 #if !TESSERA_INHERITS_FLOAT
   table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
   table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
-  table.gemm_u8 = gemm_kernels<ProductsU8>();
+  table.gemm_u8 = table.rows_u8 = gemm_kernels<ProductsU8>();
   table.blocks = block_kernels();
 #endif
-  table.gemm_s8 = gemm_kernels<ProductsS8>();
+  table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
 #if !TESSERA_INHERITS_WEIGHTS
   table.weights = weight_kernels();
 #endif

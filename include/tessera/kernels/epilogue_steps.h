@@ -54,8 +54,9 @@ constexpr bool is_transcendental(EpilogueOp op) {
 
 struct EpilogueStep {
   EpilogueOp op{};
-  DType dtype{};                     // of data
-  const void* data = nullptr;        // kResidual: [m, n]; others: [extents[0]]
+  DType dtype{};         // of data
+  std::int8_t rank = 0;  // of data; of more than 2 axes, Epilogue::tensor() has extents and strides
+  const void* data = nullptr;        // kResidual: [m, n], or a tensor; others: [extents[0]]
   std::array<index_t, 2> extents{};  // of data
   std::array<index_t, 2> strides{};  // of data
   std::array<double, 2> p{};         // rounded to the type of the sums

@@ -109,8 +109,19 @@ TESSERA_INLINE void sum_columns(const int32_t* panel, index_t rows, index_t widt
 }
 
 template <class Part>
-void convert_parts(DType dtype, const void* from, index_t stride, void* to, index_t n) {
-  convert_row(dtype, from, stride, static_cast<Part*>(to), n);
+void convert_parts(DType dtype, const void* from, index_t stride, void* to, index_t n,
+                   int zero_point) {
+  auto* const parts = static_cast<Part*>(to);
+  convert_row(dtype, from, stride, parts, n);
+  if constexpr (std::is_same_v<Part, int16_t>) {
+    if (zero_point == 0) return;
+    const Tag<int16_t, kHasLmul ? 8 : 1> d;
+    const auto zero = set(d, static_cast<int16_t>(zero_point));
+    for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
+      const auto left = static_cast<size_t>(n - i);
+      store_n(d, sub(load_n(d, parts + i, left), zero), parts + i, left);
+    }
+  }
 }
 
 template <class Element, class Part, bool kColumnSums>

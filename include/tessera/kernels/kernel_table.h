@@ -16,6 +16,8 @@ struct KernelTable {
   GemmKernels gemm_f64{};
   GemmKernels gemm_s8{};  // sums of s32: B of s8, A of s8 or u8
   GemmKernels gemm_u8{};  // B of u8
+  GemmKernels rows_s8{};  // the same for an A in place: matrix units want panels
+  GemmKernels rows_u8{};
   WeightKernels weights{};
   BlockKernels blocks{};
 
@@ -33,10 +35,16 @@ struct KernelTable {
     }
   }
 
+  // The same for an A in place.
+  const GemmKernels& in_place(DType b) const {
+    return b == DType::kS8 ? rows_s8 : b == DType::kU8 ? rows_u8 : gemm(b);
+  }
+
   // Takes the kernel families that this target has none of from the next slower target.
   void inherit(const KernelTable& slower) {
-    for (const auto family : {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
-                              &KernelTable::gemm_u8}) {
+    for (const auto family :
+         {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
+          &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8}) {
       if ((this->*family).tiles == nullptr) this->*family = slower.*family;
     }
     if (weights.rows == 0) weights = slower.weights;

@@ -27,11 +27,21 @@ class Epilogue {
  public:
   static constexpr int kMaxSteps = 8;
 
+  // Extents and strides of up to five axes.
+  struct TensorShape {
+    std::array<index_t, 5> extents{}, strides{};
+  };
+
   Epilogue() = default;
   explicit Epilogue(const detail::EpilogueStep& step) : count_(1) { steps_[0] = step; }
+  Epilogue(const detail::EpilogueStep& step, const TensorShape& tensor) : Epilogue(step) {
+    tensor_ = tensor;
+  }
 
   const detail::EpilogueStep* steps() const { return steps_.data(); }
   int size() const { return count_; }
+  // Of the residual with more than two axes, if there is one.
+  const TensorShape& tensor() const { return tensor_; }
 
   friend Epilogue operator|(const Epilogue& first, const Epilogue& second) {
     Epilogue both = first;
@@ -40,12 +50,24 @@ class Epilogue {
                    std::to_string(first.count_ + second.count_));
     }
     for (int i = 0; i < second.count_; ++i) both.steps_[both.count_++] = second.steps_[i];
+    if (first.has_tensor() && second.has_tensor()) {
+      detail::fail("epilogue", "steps", "at most one residual of more than two axes", "two");
+    }
+    if (second.has_tensor()) both.tensor_ = second.tensor_;
     return both;
   }
 
  private:
+  bool has_tensor() const {
+    for (int i = 0; i < count_; ++i) {
+      if (steps_[i].rank > 2) return true;
+    }
+    return false;
+  }
+
   std::array<detail::EpilogueStep, kMaxSteps> steps_{};
   int count_ = 0;
+  TensorShape tensor_;
 };
 
 namespace detail {
@@ -62,12 +84,22 @@ Epilogue data_step(EpilogueOp op, const View<T, Rank>& v) {
   EpilogueStep step;
   step.op = op;
   step.dtype = DTypeTraits<std::remove_const_t<T>>::kDType;
+  step.rank = Rank;
   step.data = v.data;
-  for (int i = 0; i < Rank; ++i) {
-    step.extents[i] = v.extents[i];
-    step.strides[i] = v.strides[i];
+  if constexpr (Rank > 2) {
+    Epilogue::TensorShape shape;
+    for (int i = 0; i < Rank; ++i) {
+      shape.extents[i] = v.extents[i];
+      shape.strides[i] = v.strides[i];
+    }
+    return Epilogue(step, shape);
+  } else {
+    for (int i = 0; i < Rank; ++i) {
+      step.extents[i] = v.extents[i];
+      step.strides[i] = v.strides[i];
+    }
+    return Epilogue(step);
   }
-  return Epilogue(step);
 }
 
 }  // namespace detail
@@ -86,9 +118,10 @@ template <class T>
 Epilogue row_bias(const View<T, 1>& x) {
   return detail::data_step(detail::EpilogueOp::kAddRow, x);
 }
-// + x(i, j), x of [m, n].
-template <class T>
-Epilogue residual(const View<T, 2>& x) {
+// + x(i, j), x of [m, n]; of a convolution, x has the axes of its result.
+template <class T, int Rank>
+  requires(Rank >= 2 && Rank <= 5)
+Epilogue residual(const View<T, Rank>& x) {
   return detail::data_step(detail::EpilogueOp::kResidual, x);
 }
 // * s

@@ -97,6 +97,10 @@ inline void check_epilogue(const char* function, const GemmProblem& p, const Mem
     if (!has_data(s.op)) continue;
     const bool per_row = s.op == EpilogueOp::kAddRow || s.op == EpilogueOp::kScaleRow;
     const bool matrix = s.op == EpilogueOp::kResidual;
+    if (s.rank > 2) {
+      fail(function, argument.c_str(), "a matrix of extents " + to_string(Extents{p.m, p.n}),
+           "a tensor of " + std::to_string(s.rank) + " axes");
+    }
     const Extents expected =
         matrix ? Extents{p.m, p.n} : Extents{per_row ? p.m : p.n, s.extents[1]};
     if (s.extents != expected) {
