@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolutions against the specification, bit for bit, over random problems of any rank, layout and type.
+#include "tessera/ops/conv.h"
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "executors.h"
+#include "guarded.h"
+#include "random.h"
+#include "tensor.h"
+#include "tessera/core/layout.h"
+#include "tessera/ref/conv.h"
+#include "testing.h"
+
+namespace tessera::test {
+namespace {
+
+struct ConvCase {
+  int rank = 2;
+  Axes x{}, w{}, y{};  // extents
+  TensorLayout x_layout{}, w_layout{}, y_layout{};
+  ref::ConvGeometry geometry;
+  std::array<index_t, 3> pad_end{}, output_padding{};
+  Values values = Values::kModerate;
+  int epilogue = 0;  // 0: none; 1: bias, relu; 2: bias, residual; 3: a vector per row, a function
+  bool packed = false, small_caches = false;
+  int threads = 1;  // 0: one, with the tasks in random order
+  index_t kc = 0;
+};
+
+std::string describe(const ConvCase& c) {
+  const auto list = [](const auto& values) { return detail::to_string(values); };
+  const auto& g = c.geometry;
+  return (g.transposed ? "transposed, x " : "x ") + list(c.x) + " w " + list(c.w) + " y " +
+         list(c.y) + " stride " + list(g.stride) + " dilation " + list(g.dilation) + " padding " +
+         list(g.padding) + list(c.pad_end) + " groups " + std::to_string(g.groups) + " zero " +
+         std::to_string(g.x_zero_point) + " rank " + std::to_string(c.rank) + " layouts " +
+         std::to_string(static_cast<int>(c.x_layout)) +
+         std::to_string(static_cast<int>(c.w_layout)) +
+         std::to_string(static_cast<int>(c.y_layout)) + " epilogue " + std::to_string(c.epilogue) +
+         " packed " + std::to_string(c.packed) + " small caches " + std::to_string(c.small_caches) +
+         " threads " + std::to_string(c.threads) + " kc " + std::to_string(c.kc);
+}
+
+TensorLayout any_layout(Random& random) {
+  constexpr std::array kLayouts = {TensorLayout::kChannelsLast, TensorLayout::kChannelsLast,
+                                   TensorLayout::kChannelsFirst, TensorLayout::kAny};
+  return kLayouts[static_cast<std::size_t>(random.below(4))];
+}
+
+// A small problem; its y may be empty, then it is drawn again.
+ConvCase random_case(Random& random, bool transposed) {
+  ConvCase c;
+  for (;;) {
+    c = {};
+    auto& g = c.geometry;
+    g.transposed = transposed;
+    c.rank = 1 + static_cast<int>(random.below(3));
+    const index_t in = 1 + random.below(random.below(3) == 0 ? 20 : 5);
+    const index_t out = 1 + random.below(random.below(3) == 0 ? 70 : 9);
+    g.groups = random.below(3) == 0 ? 1 + random.below(4) : 1;
+    const bool depthwise = random.below(6) == 0;
+    if (depthwise) g.groups = 1 + random.below(21);
+    const index_t group_in = depthwise ? 1 : in, group_out = depthwise ? 1 + random.below(2) : out;
+    const index_t most = c.rank == 1 ? 40 : c.rank == 2 ? 12 : 6;
+    c.x = {1 + random.below(2), 1, 1, 1, group_in * g.groups};
+    c.w = {group_out * g.groups, 1, 1, 1, group_in};
+    c.y = {c.x[0], 1, 1, 1, c.w[0]};
+    index_t least = 1;
+    for (auto axis = static_cast<std::size_t>(3 - c.rank); axis < 3; ++axis) {
+      g.stride[axis] = 1 + (random.below(2) == 0 ? random.below(3) : 0);
+      g.dilation[axis] = 1 + (random.below(3) == 0 ? random.below(3) : 0);
+      g.padding[axis] = random.below(2) == 0 ? random.below(4) : 0;
+      c.pad_end[axis] = random.below(3) == 0 ? random.below(4) : g.padding[axis];
+      const index_t k = 1 + random.below(4), x = 1 + random.below(most);
+      const index_t span = (k - 1) * g.dilation[axis] + 1;
+      const index_t padding = g.padding[axis] + c.pad_end[axis];
+      index_t y = 0;
+      if (transposed) {
+        c.output_padding[axis] = random.below(g.stride[axis]);
+        y = (x - 1) * g.stride[axis] - padding + span + c.output_padding[axis];
+      } else {
+        y = x + padding < span ? 0 : (x + padding - span) / g.stride[axis] + 1;
+      }
+      c.x[axis + 1] = x, c.w[axis + 1] = k, c.y[axis + 1] = y;
+      least = std::min(least, y);
+    }
+    if (least > 0) break;
+  }
+  c.x_layout = any_layout(random), c.w_layout = any_layout(random), c.y_layout = any_layout(random);
+  c.values = random.below(4) == 0 ? Values::kAnyBits : Values::kModerate;
+  c.epilogue = static_cast<int>(random.below(transposed ? 3 : 4));
+  c.packed = random.below(2) == 0;
+  c.small_caches = random.below(2) == 0;
+  c.threads = static_cast<int>(random.below(6)) < 4 ? 1 : static_cast<int>(random.below(4));
+  if (random.below(3) == 0) c.kc = 1 + random.below(12);
+  return c;
+}
+
+// The options of a call of rank kRank.
+template <int kRank, class Options>
+Options options_of(const ConvCase& c, Context& context) {
+  Options o;
+  const auto& g = c.geometry;
+  for (int i = 0; i < kRank; ++i) {
+    const auto from = static_cast<std::size_t>(3 - kRank + i), to = static_cast<std::size_t>(i);
+    o.stride[to] = g.stride[from];
+    o.dilation[to] = g.dilation[from];
+    o.padding[to] = g.padding[from];
+    o.padding[to + kRank] = c.pad_end[from];
+    if constexpr (requires { o.output_padding; }) o.output_padding[to] = c.output_padding[from];
+  }
+  o.groups = g.groups;
+  o.x_zero_point = g.x_zero_point;
+  o.context = &context;
+  return o;
+}
+
+template <class X, class W, class Y>
+void call(const ConvCase& c, const Tensor<X>& x, const Tensor<W>& w, const Tensor<Y>& y,
+          Context& context, const Tensor<float>* residual, Epilogue epilogue) {
+  const auto run = [&]<int kRank>(auto conv, auto pack, auto options) {
+    if (residual) epilogue = epilogue | epi::residual(residual->template of_rank<kRank>());
+    const auto from = x.template of_rank<kRank>(), filters = w.template of_rank<kRank>();
+    const auto to = y.template of_rank<kRank>();
+    if (c.packed) {
+      conv(from, pack(filters, options), to, options, epilogue);
+    } else {
+      conv(from, filters, to, options, epilogue);
+    }
+  };
+#define TESSERA_TEST_CALL(RANK)                                                                   \
+  if (c.rank == RANK && c.geometry.transposed) {                                                  \
+    run.template operator()<RANK>([](auto&&... a) { conv_transpose##RANK##d(a...); },             \
+                                  [](auto&&... a) { return pack_conv_transpose##RANK##d(a...); }, \
+                                  options_of<RANK, ConvTransposeOptions<RANK>>(c, context));      \
+  } else if (c.rank == RANK) {                                                                    \
+    run.template operator()<RANK>([](auto&&... a) { conv##RANK##d(a...); },                       \
+                                  [](auto&&... a) { return pack_conv##RANK##d(a...); },           \
+                                  options_of<RANK, ConvOptions<RANK>>(c, context));               \
+  }
+  TESSERA_TEST_CALL(1)
+  TESSERA_TEST_CALL(2)
+  TESSERA_TEST_CALL(3)
+#undef TESSERA_TEST_CALL
+}
+
+struct Workspace {
+  GuardedMemory x, w, y, residual;
+  Random random;
+};
+
+// Runs one case and compares: an empty text, or what is wrong.
+template <class X, class W, class Y>
+std::string run_case(Workspace& space, Target target, ConvCase c) {
+  constexpr bool kIntegers = std::is_integral_v<X>;
+  constexpr bool kSums = std::is_same_v<Y, std::int32_t>;
+  Random& random = space.random;
+  if (!has_fma(target)) c.values = Values::kModerate;
+  if (kSums) c.epilogue = 0;
+  if (kIntegers) {
+    c.geometry.x_zero_point =
+        random.below(2) == 0 ? static_cast<int>(random.value<X>(c.values)) : 0;
+  }
+  const auto place = [&]<class T>(GuardedMemory& memory, const Axes& extents, TensorLayout layout) {
+    return Tensor<T>(memory, extents, tensor_strides(layout, extents, random),
+                     random.below(2) == 0 ? Edge::kStart : Edge::kEnd);
+  };
+  const auto x = place.template operator()<X>(space.x, c.x, c.x_layout);
+  const auto w = place.template operator()<W>(space.w, c.w, c.w_layout);
+  const auto y = place.template operator()<Y>(space.y, c.y, c.y_layout);
+  const auto residual = place.template operator()<float>(space.residual, c.y, c.y_layout);
+  Tensor<X>(x).fill(random, c.values);
+  Tensor<W>(w).fill(random, c.values);
+  Tensor<float>(residual).fill(random, Values::kModerate);
+  auto old_x = x.copy();
+  auto old_w = w.copy();
+  auto expected = y.copy();
+
+  const index_t pixels = c.y[0] * c.y[1] * c.y[2] * c.y[3];
+  std::vector<float> bias(static_cast<std::size_t>(c.y[4])), rows(static_cast<std::size_t>(pixels));
+  for (float& b : bias) b = random.value<float>(Values::kModerate);
+  for (float& r : rows) r = random.value<float>(Values::kModerate);
+  const float scale = 0.01f;
+  const int zero_point = 3;
+  auto doubled = [](const EpilogueTile<float>& t) {
+    for (index_t i = 0; i < t.values.extent(0); ++i) {
+      for (index_t j = 0; j < t.values.extent(1); ++j) {
+        t.values(i, j) += static_cast<float>((t.row + i) % 7 + (t.col + j) % 5);
+      }
+    }
+  };
+  Epilogue epilogue;
+  const index_t channels = c.y[4];
+  if (c.epilogue == 1) {
+    epilogue = epi::bias(row_major(bias, {channels})) | epi::relu();
+  } else if (c.epilogue == 2) {
+    epilogue = epi::bias(row_major(bias, {channels}));  // call() adds the residual
+  } else if (c.epilogue == 3) {
+    epilogue = epi::row_bias(row_major(rows, {pixels})) | epi::function(doubled);
+  }
+  constexpr bool kBytes = sizeof(Y) == 1;
+  if (kBytes && kIntegers && c.epilogue != 2) {
+    epilogue = epilogue | epi::requantize(scale, zero_point);
+  }
+
+  StdThreads threads{c.threads};
+  Shuffled shuffled;
+  Context context;
+  context.target = target;
+  context.gemm.kc = c.kc;
+  if (c.small_caches) context.caches = small_caches();
+  if (c.threads == 0) context.executor = Executor::from_function(3, shuffled);
+  if (c.threads > 1) context.executor = Executor::from_function(c.threads, threads);
+  call(c, x, w, y, context, c.epilogue == 2 ? &residual : nullptr, epilogue);
+
+  const auto steps = [&](auto s, index_t n, index_t d, index_t h, index_t width, index_t o) {
+    if constexpr (!kSums) {
+      const auto column = static_cast<std::size_t>(o);
+      if (c.epilogue == 1) s = s + bias[column] < 0 ? 0 : s + bias[column];
+      if (c.epilogue == 2) s = (s + bias[column]) + residual.view()(n, d, h, width, o);
+      if (c.epilogue == 3) {
+        const index_t row = ((n * c.y[1] + d) * c.y[2] + h) * c.y[3] + width;
+        s = (s + rows[static_cast<std::size_t>(row)]) + static_cast<float>(row % 7 + o % 5);
+      }
+      if (kBytes && kIntegers && c.epilogue != 2) {
+        s = std::nearbyint(s * scale) + static_cast<float>(zero_point);
+      }
+    }
+    return s;
+  };
+  ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry, steps);
+  if (auto text = x.difference(old_x); !text.empty()) return "x changed: " + text;
+  if (auto text = w.difference(old_w); !text.empty()) return "w changed: " + text;
+  if (has_fma(target) || kIntegers) return y.difference(expected);
+  // Without FMA: each product and sum rounds once more. What is added to in the epilogue bounds the rest.
+  const double taps = static_cast<double>(c.w[1] * c.w[2] * c.w[3] * c.w[4]);
+  const double largest = 256 * taps + 64;
+  const double unit =
+      std::max<double>(std::numeric_limits<float>::epsilon(), kBytes           ? 1.0 / 256
+                                                              : sizeof(Y) == 2 ? 1.0 / 128
+                                                                               : 0);
+  return y.difference(expected, [&](Y got, Y want, const Axes&) {
+    return std::abs(as_double(got) - as_double(want)) <=
+           (taps + 8) * largest * std::numeric_limits<float>::epsilon() +
+               2 * unit * std::abs(as_double(want)) + (kBytes ? 1 : 0);
+  });
+}
+
+template <class X, class W, class Y>
+void run_cases(Target target, int count, std::uint64_t seed) {
+  Workspace space;
+  space.random = Random(seed);
+  Sampler sampler(4);
+  Tally tally;
+  for (int i = 0; i < count; ++i) {
+    const ConvCase c = random_case(space.random, i % 4 == 3);
+    if (sampler.skip()) continue;
+    tally.add(run_case<X, W, Y>(space, target, c), [&] { return describe(c); });
+  }
+}
+
+TEST_CASE("random convolutions of f32") {
+  for_each_target([](Target target) { run_cases<float, float, float>(target, 1200, 1); });
+}
+
+TEST_CASE("random convolutions of 16 bits, and of mixed types") {
+  for_each_target([](Target target) {
+    run_cases<bf16, f16, float>(target, 150, 2);
+    run_cases<f16, float, bf16>(target, 150, 3);
+    run_cases<float, bf16, std::int8_t>(target, 100, 4);
+  });
+}
+
+TEST_CASE("random convolutions of integers are exact") {
+  for_each_target([](Target target) {
+    run_cases<std::int8_t, std::int8_t, std::int32_t>(target, 500, 5);
+    run_cases<std::uint8_t, std::int8_t, std::int32_t>(target, 300, 6);
+    run_cases<std::uint8_t, std::uint8_t, std::int32_t>(target, 200, 7);
+    run_cases<std::int8_t, std::int8_t, std::int8_t>(target, 200, 8);
+    run_cases<std::int8_t, std::uint8_t, float>(target, 100, 9);
+    run_cases<std::uint8_t, std::int8_t, std::uint8_t>(target, 100, 10);
+  });
+}
+
+// Layers of networks, with blocks of several rows and more channels than a panel.
+TEST_CASE("convolutions of usual shapes") {
+  struct Shape {
+    index_t in, out, size, kernel, stride, padding, groups;
+  };
+  constexpr Shape kShapes[] = {
+      {3, 32, 33, 7, 2, 3, 1},   {64, 64, 14, 3, 1, 1, 1},  {48, 80, 15, 1, 1, 0, 1},
+      {32, 32, 20, 3, 1, 1, 32}, {24, 48, 17, 5, 2, 2, 24}, {40, 56, 13, 1, 2, 0, 1},
+      {32, 64, 12, 3, 1, 2, 4},
+  };
+  for_each_target([&](Target target) {
+    Workspace space;
+    Sampler sampler(3);
+    Tally tally;
+    for (const Shape& s : kShapes) {
+      for (const int threads : {1, 3}) {
+        if (sampler.skip()) continue;
+        ConvCase c;
+        const index_t y = (s.size + 2 * s.padding - s.kernel) / s.stride + 1;
+        c.x = {1, 1, s.size, s.size, s.in};
+        c.w = {s.out, 1, s.kernel, s.kernel, s.in / s.groups};
+        c.y = {1, 1, y, y, s.out};
+        c.geometry.stride = {1, s.stride, s.stride};
+        c.geometry.padding = c.pad_end = {0, s.padding, s.padding};
+        c.geometry.groups = s.groups;
+        c.epilogue = 1;
+        c.packed = true;
+        c.threads = threads;
+        tally.add(run_case<float, float, float>(space, target, c), [&] { return describe(c); });
+        tally.add(run_case<std::int8_t, std::int8_t, std::int8_t>(space, target, c),
+                  [&] { return describe(c); });
+      }
+    }
+  });
+}
+
+TEST_CASE("convolutions without elements, taps or channels") {
+  for_each_target([](Target target) {
+    Context context;
+    context.target = target;
+    std::vector<float> x(64, 1), w(64, 1), y(64, 7), bias{1, 2};
+    const Epilogue epilogue = epi::bias(row_major(bias, {2}));
+    // No channels: the epilogue of zero sums.
+    conv2d(nhwc(x.data(), {1, 3, 3, 0}), ohwi(w.data(), {2, 2, 2, 0}), nhwc(y.data(), {1, 2, 2, 2}),
+           {.context = &context}, epilogue);
+    CHECK(std::vector(y.begin(), y.begin() + 9) == std::vector<float>{1, 2, 1, 2, 1, 2, 1, 2, 7});
+    // No rows, but padding enough for some.
+    conv2d(nhwc(x.data(), {1, 0, 3, 1}), ohwi(w.data(), {2, 1, 3, 1}), nhwc(y.data(), {1, 2, 1, 2}),
+           {.padding = {1, 0, 1, 0}, .context = &context});
+    CHECK(std::vector(y.begin(), y.begin() + 5) == std::vector<float>{0, 0, 0, 0, 1});
+    // Nothing of x is left, no filters, no images.
+    std::fill(y.begin(), y.end(), 7.f);
+    conv2d(nhwc(x.data(), {1, 2, 2, 1}), ohwi(w.data(), {2, 3, 3, 1}), nhwc(y.data(), {1, 0, 0, 2}),
+           {.context = &context});
+    conv2d(nhwc(x.data(), {1, 2, 2, 1}), ohwi(w.data(), {0, 1, 1, 1}), nhwc(y.data(), {1, 2, 2, 0}),
+           {.context = &context});
+    conv2d(nhwc(x.data(), {0, 2, 2, 1}), ohwi(w.data(), {2, 1, 1, 1}), nhwc(y.data(), {0, 2, 2, 2}),
+           {.context = &context});
+    CHECK(std::all_of(y.begin(), y.end(), [](float v) { return v == 7; }));
+    // Elements of a transposed convolution that no tap meets.
+    conv_transpose1d(nwc(x.data(), {1, 2, 1}), owi(w.data(), {2, 1, 1}), nwc(y.data(), {1, 4, 2}),
+                     {.stride = {3}, .context = &context}, epilogue);
+    CHECK(std::vector(y.begin(), y.begin() + 9) == std::vector<float>{2, 3, 1, 2, 1, 2, 2, 3, 7});
+  });
+}
+
+template <class F>
+std::string message_of(F f) {
+  try {
+    f();
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST_CASE("convolutions refuse bad arguments before they write") {
+  std::vector<float> x(1000, 1), w(1000, 1), y(1000, 7), b(8, 1);
+  const auto vx = nhwc(x.data(), {1, 6, 5, 4});
+  const auto vw = ohwi(w.data(), {8, 3, 3, 4});
+  const auto vy = nhwc(y.data(), {1, 4, 3, 8});
+  const auto says = [&](auto f, const char* text) {
+    INFO(text);
+    CHECK(message_of(f) == text);
+  };
+  says([&] { conv2d(vx, ohwi(w.data(), {8, 3, 3, 3}), vy); },
+       "conv2d: x: expected 3 channels (those of w times the groups), got 4");
+  says([&] { conv2d(vx, vw, nhwc(y.data(), {1, 4, 4, 8})); },
+       "conv2d: y: expected extents {1, 4, 3, 8}, got {1, 4, 4, 8}");
+  says([&] { conv2d(vx, vw, vy, {.stride = {0, 1}}); },
+       "conv2d: options.stride: expected 1 to 2^31, got 0");
+  says([&] { conv2d(vx, vw, vy, {.dilation = {1, -1}}); },
+       "conv2d: options.dilation: expected 1 to 2^31, got -1");
+  says([&] { conv2d(vx, vw, vy, {.padding = {0, 0, -1, 0}}); },
+       "conv2d: options.padding: expected 0 to 2^31, got -1");
+  says([&] { conv2d(vx, vw, vy, {.groups = 0}); },
+       "conv2d: options.groups: expected at least 1, got 0");
+  says([&] { conv2d(vx, vw, vy, {.groups = 3}); },
+       "conv2d: options.groups: expected a divisor of the 8 filters of w, got 3");
+  says([&] { conv2d(vx, ohwi(w.data(), {8, 0, 3, 4}), vy); },
+       "conv2d: w: expected 1 to 2^24 taps along each axis, got {8, 0, 3, 4}");
+  says([&] { conv2d(vx, vw, vy, {.x_zero_point = 1}); },
+       "conv2d: options.x_zero_point: expected 0 where x is not of integers, got 1");
+  says([&] { conv2d(nhwc(static_cast<float*>(nullptr), {1, 6, 5, 4}), vw, vy); },
+       "conv2d: x: expected data for extents {1, 6, 5, 4}, got a null pointer");
+  says([&] { conv2d(vx, vw, nhwc(x.data(), {1, 4, 3, 8})); },
+       "conv2d: y: expected memory that does not overlap x, got an overlapping view");
+  says([&] { conv2d(vx, vw, strided(y.data(), {1, 4, 3, 8}, {0, 8, 8, 1})); },
+       "conv2d: y: expected strides that visit each element once, got extents {1, 4, 3, 8}, "
+       "strides {0, 8, 8, 1}");
+  says([&] { conv2d(vx, vw, vy, {}, epi::bias(row_major(b, {7}))); },
+       "conv2d: epilogue, step 0: expected 8 elements, got 7");
+  says([&] { conv2d(vx, vw, vy, {}, epi::residual(row_major(x, {12, 8}))); },
+       "conv2d: epilogue, step 0: expected a residual with the 4 axes of y, got 2");
+  says([&] { conv2d(vx, vw, vy, {}, epi::residual(nhwc(x.data(), {1, 4, 4, 8}))); },
+       "conv2d: epilogue, step 0: expected extents {1, 4, 3, 8}, those of y, got {1, 4, 4, 8}");
+  const auto packed = pack_conv2d(vw);
+  says([&] { conv2d(vx, packed, nhwc(y.data(), {1, 2, 2, 8}), {.stride = {2, 2}}); },
+       "conv2d: options.stride: expected {1, 1, 1}, for which w was packed, got {1, 2, 2}");
+  const auto deconv = nhwc(y.data(), {1, 8, 7, 8});
+  says([&] { conv_transpose2d(vx, packed, deconv); },
+       "conv_transpose2d: w: expected filters packed for a transposed convolution, got others");
+  says([&] { conv_transpose2d(vx, vw, deconv, {.output_padding = {0, 1}}); },
+       "conv_transpose2d: options.output_padding: expected less than the stride, 1, got 1");
+  says(
+      [&] { conv_transpose2d(vx, vw, deconv, {}, epi::row_bias(row_major(x, {56}))); },
+      "conv_transpose2d: epilogue, step 0: expected steps that don't depend on rows, which are not "
+      "made in order, got a vector per row");
+  std::vector<std::byte> little(64);
+  Context context;
+  context.scratch = Scratch(std::span(little));
+  CHECK(message_of([&] {
+          conv2d(vx, vw, vy, {.context = &context});
+        }).starts_with("conv2d: context.scratch: expected at least"));
+  CHECK(std::all_of(y.begin(), y.end(), [](float v) { return v == 7; }));
+}
+
+TEST_CASE("what explain_conv2d says of the workspace is true") {
+  for_each_target([](Target target) {
+    Random random(3);
+    std::vector<float> x(20 * 20 * 24), w(24 * 40 * 9), y(20 * 20 * 40);
+    for (const bool packs : {false, true}) {
+      Context context;
+      context.target = target;
+      const ConvOptions<2> options{.padding = {1, 1, 1, 1}, .context = &context};
+      const auto vx = nhwc(x.data(), {1, 20, 20, 24});
+      const auto vw = ohwi(w.data(), {40, 3, 3, 24});
+      const auto vy = nhwc(y.data(), {1, 20, 20, 40});
+      const auto packed = pack_conv2d(vw, options);
+      const auto plan =
+          packs ? explain_conv2d(vx, packed, vy, options) : explain_conv2d(vx, vw, vy, options);
+      CHECK_FALSE(plan.in_place);
+      CHECK(plan.target == target);
+      const auto run = [&](index_t bytes) {
+        std::vector<std::byte> memory(static_cast<std::size_t>(bytes) + kScratchAlignment);
+        const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+        const std::size_t skip =
+            (kScratchAlignment - address % kScratchAlignment) % kScratchAlignment;
+        context.scratch = Scratch(std::span(memory.data() + skip, static_cast<std::size_t>(bytes)));
+        packs ? conv2d(vx, packed, vy, options) : conv2d(vx, vw, vy, options);
+      };
+      run(plan.workspace_bytes);
+      CHECK(message_of([&] { run(plan.workspace_bytes - 1); }) != "no error");
+      // A strip, not all of a large x.
+      CHECK(plan.workspace_bytes <
+            static_cast<index_t>((packs ? 1 : 3) * 4 * 4 *
+                                 (22 * 22 * 24 + 24 * 48 * 9 + 20 * 20 * 40)));
+    }
+  });
+}
+
+}  // namespace
+}  // namespace tessera::test
