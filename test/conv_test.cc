@@ -158,15 +158,15 @@ struct Workspace {
   Random random;
 };
 
-// Runs one case and compares: an empty text, or what is wrong.
+// Runs one case and compares: an empty text, or what is wrong. Results go into `digest`.
 template <class X, class W, class Y>
-std::string run_case(Workspace& space, Target target, ConvCase c) {
+std::string run_case(Workspace& space, Target target, ConvCase c, Digest* digest = nullptr) {
   constexpr bool kIntegers = std::is_integral_v<X>;
   constexpr bool kSums = std::is_same_v<Y, std::int32_t>;
   Random& random = space.random;
   if (!has_fma(target)) c.values = Values::kModerate;
   if (kSums) c.epilogue = 0;
-  if (kIntegers) {
+  if constexpr (kIntegers) {
     c.geometry.x_zero_point =
         random.below(2) == 0 ? static_cast<int>(random.value<X>(c.values)) : 0;
   }
@@ -238,6 +238,13 @@ std::string run_case(Workspace& space, Target target, ConvCase c) {
     return s;
   };
   ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry, steps);
+  if (digest != nullptr) {
+    Tensor<Y>::for_each(y.view(), [digest](Y v, const Axes&) {
+      const double x = as_double(v);
+      digest->add(x != x ? std::numeric_limits<double>::quiet_NaN()
+                         : x);  // NaNs have no fixed bits
+    });
+  }
   if (auto text = x.difference(old_x); !text.empty()) return "x changed: " + text;
   if (auto text = w.difference(old_w); !text.empty()) return "w changed: " + text;
   if (has_fma(target) || kIntegers) return y.difference(expected);
@@ -288,6 +295,26 @@ TEST_CASE("random convolutions of integers are exact") {
     run_cases<std::int8_t, std::int8_t, std::int8_t>(target, 200, 8);
     run_cases<std::int8_t, std::uint8_t, float>(target, 100, 9);
     run_cases<std::uint8_t, std::int8_t, std::uint8_t>(target, 100, 10);
+  });
+}
+
+TEST_CASE("convolutions have the same bits everywhere") {
+  // Changes with the numerics of convolutions, which would break every user who compares results, or with the family.
+  constexpr std::uint64_t kGolden = 0xee718d7bb64f380e;
+  for_each_target([](Target target) {
+    Workspace space;
+    space.random = Random(11);
+    Digest digest;
+    Tally tally;
+    for (int i = 0; i < 60; ++i) {
+      const ConvCase c = random_case(space.random, i % 3 == 2);
+      const auto describe_case = [&] { return describe(c); };
+      tally.add(run_case<float, float, float>(space, target, c, &digest), describe_case);
+      tally.add(run_case<std::int8_t, std::int8_t, std::int32_t>(space, target, c, &digest),
+                describe_case);
+    }
+    append_digest("conv", target, digest.value());
+    if (has_fma(target)) CHECK(digest.value() == kGolden);
   });
 }
 

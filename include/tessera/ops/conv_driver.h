@@ -488,7 +488,7 @@ class ConvPhaseRun {
       block.c = at(origin + block.col * p_.y.strides[4]);
       block.c_stride = y_row_;
     }
-    if (gemm_.column_sums) block.sum_factor = -(p_.x_zero_point + shift());
+    if (gemm_.column_sums && depth_ > 0) block.sum_factor = -(p_.x_zero_point + shift());
     const RowSegment* segment = segments.data();
     index_t k = 0;
     do {  // once also where no tap meets an element
