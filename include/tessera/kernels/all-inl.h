@@ -11,6 +11,7 @@
 #endif
 
 #include "tessera/kernels/block_formats-inl.h"
+#include "tessera/kernels/depthwise-inl.h"
 #include "tessera/kernels/gemm-inl.h"
 #include "tessera/kernels/kernel_table.h"
 #include "tessera/kernels/weights_gemm-inl.h"
@@ -58,6 +59,7 @@ inline detail::KernelTable kernel_table() {
   table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
   table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
   table.gemm_u8 = table.rows_u8 = gemm_kernels<ProductsU8>();
+  table.depthwise = &depthwise::run;
   table.blocks = block_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();

@@ -165,6 +165,8 @@ void demote_row(const T* from, To* to, index_t n) {
   const auto demoted = [&](Vec<SumTag<T>> v) TESSERA_LAMBDA {
     if constexpr (std::is_same_v<To, T>) {
       return v;
+    } else if constexpr (std::is_same_v<To, int32_t>) {
+      return to_int(v);
     } else if constexpr (std::is_integral_v<To>) {
       const Rebind<int32_t, SumTag<T>> di;
       return demote(dn, di, to_int(v));
@@ -231,6 +233,8 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
           return store_tile<int8_t>(r, t);
         case DType::kU8:
           return store_tile<uint8_t>(r, t);
+        case DType::kS32:  // integers that were summed as floats
+          return store_tile<int32_t>(r, t);
         default:
           return store_tile<float>(r, t);
       }

@@ -138,8 +138,8 @@ struct GemmKernels {
   void (*pack_a)(const PackPanel&) = nullptr;
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are
-  // n elements of type `dtype`, `stride` apart, as parts of A's elements, which an A in place is made of. Parts of
-  // 16 bits become element - zero_point; parts of 8 bits have no room for that.
+  // n elements of type `dtype`, `stride` apart, as parts of A's elements, which an A in place is made of. Integers
+  // become element - zero_point, where parts are not of 8 bits, which have no room for that.
   void (*convert_a)(DType dtype, const void* from, index_t stride, void* to, index_t n,
                     int zero_point) = nullptr;
   index_t part_bytes = 0;     // of one such part: `group` of them are an element

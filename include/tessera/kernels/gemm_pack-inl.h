@@ -108,10 +108,35 @@ TESSERA_INLINE void sum_columns(const int32_t* panel, index_t rows, index_t widt
   }
 }
 
+// Integers of 8 bits as floats.
+template <class From>
+void convert_integers(const From* from, index_t stride, float* to, index_t n, int zero_point) {
+  const Tag<float, kHasLmul ? 4 : 1> d;
+  const Rebind<int32_t, decltype(d)> di;
+  const Rebind<From, decltype(d)> df;
+  const auto zero = set(di, zero_point);
+  if (stride != 1) {
+    for (index_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i * stride] - zero_point);
+    return;
+  }
+  for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
+    const auto left = static_cast<size_t>(n - i);
+    store_n(d, from_int(sub(promote(di, df, load_n(df, from + i, left)), zero)), to + i, left);
+  }
+}
+
 template <class Part>
 void convert_parts(DType dtype, const void* from, index_t stride, void* to, index_t n,
                    int zero_point) {
   auto* const parts = static_cast<Part*>(to);
+  if constexpr (std::is_same_v<Part, float>) {
+    if (dtype == DType::kS8) {
+      return convert_integers(static_cast<const int8_t*>(from), stride, parts, n, zero_point);
+    }
+    if (dtype == DType::kU8) {
+      return convert_integers(static_cast<const uint8_t*>(from), stride, parts, n, zero_point);
+    }
+  }
   convert_row(dtype, from, stride, parts, n);
   if constexpr (std::is_same_v<Part, int16_t>) {
     if (zero_point == 0) return;

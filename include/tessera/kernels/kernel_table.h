@@ -5,6 +5,7 @@
 
 #include "tessera/core/isa.h"
 #include "tessera/kernels/block_kernels.h"
+#include "tessera/kernels/depthwise_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
 
@@ -18,6 +19,7 @@ struct KernelTable {
   GemmKernels gemm_u8{};  // B of u8
   GemmKernels rows_s8{};  // the same for an A in place: matrix units want panels
   GemmKernels rows_u8{};
+  DepthwiseKernel depthwise = nullptr;
   WeightKernels weights{};
   BlockKernels blocks{};
 
@@ -47,6 +49,7 @@ struct KernelTable {
           &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8}) {
       if ((this->*family).tiles == nullptr) this->*family = slower.*family;
     }
+    if (depthwise == nullptr) depthwise = slower.depthwise;
     if (weights.rows == 0) weights = slower.weights;
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
   }

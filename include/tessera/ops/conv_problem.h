@@ -66,7 +66,19 @@ struct ConvPlan {
   index_t workspace_bytes = 0;  // scratch of the call
   std::string reason;           // why, in a sentence
 
-  std::string to_string() const;
+  // All of it in a line.
+  std::string to_string() const {
+    std::string text(name(algorithm));
+    text.append(" on ").append(name(target));
+    if (kc > 0) {
+      text.append(", tile ").append(std::to_string(tile.rows)).append(" x ");
+      text.append(std::to_string(tile.vectors)).append(" vectors, sums in blocks of ");
+      text.append(std::to_string(kc));
+    }
+    text.append(", ").append(std::to_string(rows)).append(" pixels at a time, workspace ");
+    text.append(std::to_string(workspace_bytes)).append(" bytes: ").append(reason);
+    return text;
+  }
 };
 
 namespace impl {

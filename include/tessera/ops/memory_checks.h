@@ -5,6 +5,7 @@
 #define TESSERA_OPS_MEMORY_CHECKS_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <numeric>
@@ -21,6 +22,10 @@ namespace tessera::inline TESSERA_ABI::impl {
 using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
 
 using Extents = std::array<index_t, 2>;
+
+inline const std::byte* offset(const void* p, index_t bytes) {
+  return static_cast<const std::byte*>(p) + bytes;
+}
 
 // A matrix as its memory.
 struct MemoryView {

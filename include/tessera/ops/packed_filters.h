@@ -4,6 +4,8 @@
 #define TESSERA_OPS_PACKED_FILTERS_H_
 
 #include <array>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "tessera/core/dtype.h"
@@ -18,7 +20,29 @@ namespace tessera {
 enum class ConvAlgorithm {
   kAuto,  // chosen by the shape and the target
   kImplicitGemm,  // register tiles of GEMM that read their rows where they lie in x, or in a padded strip of it
+  kDepthwise,  // vectors of channels; for groups of one channel of x
 };
+
+constexpr std::string_view name(ConvAlgorithm algorithm) {
+  switch (algorithm) {
+    case ConvAlgorithm::kImplicitGemm:
+      return "implicit_gemm";
+    case ConvAlgorithm::kDepthwise:
+      return "depthwise";
+    case ConvAlgorithm::kAuto:
+      break;
+  }
+  return "auto";
+}
+
+// The algorithm of that name, if there is one.
+constexpr std::optional<ConvAlgorithm> parse_conv_algorithm(std::string_view text) {
+  for (const auto a :
+       {ConvAlgorithm::kAuto, ConvAlgorithm::kImplicitGemm, ConvAlgorithm::kDepthwise}) {
+    if (text == name(a)) return a;
+  }
+  return std::nullopt;
+}
 
 namespace detail {
 

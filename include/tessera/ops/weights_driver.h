@@ -20,10 +20,6 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-inline const std::byte* offset(const void* p, index_t bytes) {
-  return static_cast<const std::byte*>(p) + bytes;
-}
-
 inline const CacheSizes& caches_of(const Context* context) {
   return context && context->caches ? *context->caches : machine_caches();
 }

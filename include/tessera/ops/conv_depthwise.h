@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// Convolutions with one input channel per group: each channel of x has its own filters.
+//
+// Rows of y are computed from rows of x where they lie; only the outputs at the left and right border, whose taps are
+// partly outside, go through small strips (conv_strip.h), and rows outside are a row of zeros. Where x is not dense floats,
+// blocks of rows go through a strip as floats. So do integers: products of 8 bits and their sums are exact in f32 up to
+// kMostExactTaps of them.
+#ifndef TESSERA_OPS_CONV_DEPTHWISE_H_
+#define TESSERA_OPS_CONV_DEPTHWISE_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/conv_geometry.h"
+#include "tessera/ops/conv_output.h"
+#include "tessera/ops/conv_problem.h"
+#include "tessera/ops/conv_strip.h"
+#include "tessera/ops/gemm_driver.h"
+
+namespace tessera::inline TESSERA_ABI::impl {
+
+inline constexpr index_t kMostExactTaps = (1 << 24) / (255 * 255);
+
+// More filters per channel than that are a product with few columns, for which there are register tiles.
+inline constexpr index_t kMostFiltersPerChannel = 8;
+
+inline bool is_depthwise(const ConvProblem& p) {
+  const TensorExtents& w = p.w.extents;
+  const bool exact = type_of_sums(p.w.dtype) == DType::kF32 || w[1] * w[2] * w[3] <= kMostExactTaps;
+  return w[4] == 1 && p.groups > 1 && exact && w[0] / p.groups <= kMostFiltersPerChannel;
+}
+
+inline index_t depthwise_filter_bytes(const ConvProblem& p, const ConvPhase& phase) {
+  return phase.taps() * p.w.extents[0] * static_cast<index_t>(sizeof(float));
+}
+
+// Filters as [tap][channel of y], in f32.
+inline void pack_depthwise_filters(const ConvProblem& p, const KernelTable& table, std::byte* to) {
+  const auto& s = p.w.strides;
+  const index_t size = size_of(p.w.dtype), out = p.w.extents[0];
+  for_each_phase(p, [&](const ConvPhase& phase) {
+    const auto tap = [&phase](std::size_t i, index_t t) {
+      return phase.axes[i].tap + t * phase.axes[i].tap_step;
+    };
+    for (index_t d = 0; d < phase.axes[0].taps; ++d) {
+      for (index_t h = 0; h < phase.axes[1].taps; ++h) {
+        for (index_t w = 0; w < phase.axes[2].taps; ++w) {
+          const index_t at = tap(0, d) * s[1] + tap(1, h) * s[2] + tap(2, w) * s[3];
+          table.gemm_f32.convert_a(p.w.dtype, offset(p.w.data, at * size), s[0], to, out, 0);
+          to += out * static_cast<index_t>(sizeof(float));
+        }
+      }
+    }
+  });
+}
+
+class ConvDepthwiseRun {
+ public:
+  ConvDepthwiseRun(const ConvProblem& p, const KernelTable& table, const ConvPhase& phase,
+                   const std::byte* filters, const Executor& executor, index_t l2)
+      : p_(p),
+        kernels_(table.gemm_f32),
+        run_(table.depthwise),
+        phase_(phase),
+        filters_(reinterpret_cast<const float*>(filters)),
+        executor_(executor),
+        channels_(p.y.extents[4]),
+        strip_(p, phase, {&table.gemm_f32, p.groups, 1, 1, p.w.extents[0] / p.groups}),
+        output_(p, phase, DType::kF32) {
+    const ConvAxis& w = axis(2);
+    // Outputs all of whose taps along w are inside of x.
+    first_inside_ = std::clamp<index_t>((-w.in + w.in_step - 1) / w.in_step, 0, w.count);
+    const index_t last = p.x.extents[3] - w.span() - w.in;
+    end_inside_ = last < 0 ? first_inside_
+                           : std::clamp<index_t>(last / w.in_step + 1, first_inside_, w.count);
+    in_place_ = strip_.reads_in_place() && 2 * (end_inside_ - first_inside_) >= w.count;
+    choose_blocks(l2);
+  }
+
+  bool in_place() const { return in_place_; }
+  index_t rows_per_block() const { return block_h_ * block_w_; }
+  std::size_t scratch_bytes() const { return static_cast<std::size_t>(places_ * place_bytes()); }
+
+  void operator()(std::byte* scratch) const {
+    executor_.parallel_for(places_, [&](index_t place) {
+      const index_t each = (blocks_ + places_ - 1) / places_;
+      const index_t end = std::min((place + 1) * each, blocks_);
+      std::byte* const own = scratch + place * place_bytes();
+      if (in_place_) std::memset(own + pointer_bytes(), 0, static_cast<std::size_t>(zeros_bytes()));
+      for (index_t i = place * each; i < end; ++i) run_block(i, own);
+    });
+  }
+
+ private:
+  const ConvAxis& axis(std::size_t i) const { return phase_.axes[i]; }
+  static index_t aligned(index_t bytes) {
+    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
+  }
+
+  void choose_blocks(index_t l2) {
+    const index_t height = std::max<index_t>(axis(1).count, 1),
+                  width = std::max<index_t>(axis(2).count, 1);
+    block_w_ = width;
+    block_h_ = std::min<index_t>(height, 16);
+    if (!in_place_) {
+      while (block_w_ > kChunk && strip_.bytes(1, block_w_) > l2 / 2) block_w_ = (block_w_ + 1) / 2;
+      if (block_w_ < width) block_h_ = 1;
+      while (block_h_ > 1 && strip_.bytes(block_h_, block_w_) > l2 / 4)
+        block_h_ = (block_h_ + 1) / 2;
+    }
+    const index_t wanted = executor_.concurrency() > 1 ? 4 * executor_.concurrency() : 1;
+    const auto blocks = [&] {
+      return p_.y.extents[0] * axis(0).count * ((height + block_h_ - 1) / block_h_) *
+             ((width + block_w_ - 1) / block_w_);
+    };
+    while (wanted > 1 && blocks() < wanted && block_h_ > 1) block_h_ = (block_h_ + 1) / 2;
+    blocks_ = blocks();
+    places_ = std::min(blocks_, wanted);
+    // Sums on their way to y stay in L1.
+    constexpr index_t kSumBytes = 16 * 1024;
+    chunk_ = std::clamp<index_t>(round_down(kSumBytes / (channels_ * 4), kChunk), kChunk, width);
+  }
+
+  // ---- Scratch of a place: pointers to rows, a row of zeros, a strip, sums
+
+  index_t rows_of_taps() const { return axis(0).taps * axis(1).taps; }
+  index_t pointer_bytes() const {
+    return aligned(rows_of_taps() * static_cast<index_t>(sizeof(float*)));
+  }
+  index_t zeros_bytes() const {
+    if (!in_place_) return 0;
+    const StripStrides s = strip_.strides_in_place();
+    const index_t most = (axis(2).count - 1) * std::abs(s.pixel) +
+                         std::max<index_t>(axis(2).taps - 1, 0) * std::abs(s.tap[2]) + channels_;
+    return aligned(most * 4);
+  }
+  index_t border() const { return std::max(first_inside_, axis(2).count - end_inside_); }
+  index_t strip_bytes() const {
+    return aligned(in_place_ ? strip_.bytes(1, border()) : strip_.bytes(block_h_, block_w_));
+  }
+  index_t sums_bytes() const { return output_.is_sums() ? 0 : aligned(chunk_ * channels_ * 4); }
+  index_t place_bytes() const {
+    return pointer_bytes() + zeros_bytes() + strip_bytes() + sums_bytes();
+  }
+
+  struct Spaces {
+    const float** rows;
+    const float* zeros;
+    std::byte* strip;
+    float* sums;
+  };
+
+  void run_block(index_t i, std::byte* scratch) const {
+    Spaces s{};
+    s.rows = reinterpret_cast<const float**>(scratch);
+    scratch += pointer_bytes();
+    s.zeros = reinterpret_cast<const float*>(scratch);
+    scratch += zeros_bytes();
+    s.strip = scratch;
+    s.sums = reinterpret_cast<float*>(scratch + strip_bytes());
+    const PixelBlock b = pixel_block(phase_, i, block_h_, block_w_);
+    if (!in_place_) {
+      strip_.fill(b, block_h_, block_w_, s.strip);
+      run_from_strip(b, block_h_, block_w_, s);
+      return;
+    }
+    for (index_t h = b.h; h < b.h + b.height; ++h) {
+      const PixelBlock row{b.n, b.d, h, 0, 1, axis(2).count};
+      run_in_strip(row, 0, first_inside_, s);
+      run_inside(row, s);
+      run_in_strip(row, end_inside_, axis(2).count, s);
+    }
+  }
+
+  // Outputs [begin, end) of a row by way of a strip.
+  void run_in_strip(PixelBlock row, index_t begin, index_t end, const Spaces& s) const {
+    if (begin == end) return;
+    row.w = begin;
+    row.width = end - begin;
+    strip_.fill(row, 1, row.width, s.strip);
+    run_from_strip(row, 1, row.width, s);
+  }
+
+  void run_from_strip(const PixelBlock& b, index_t height, index_t width, const Spaces& s) const {
+    const StripStrides strides = strip_.strides(height, width);
+    const auto* const strip = reinterpret_cast<const float*>(s.strip);
+    for (index_t h = 0; h < b.height; ++h) {
+      for (index_t d = 0, t = 0; d < axis(0).taps; ++d) {
+        for (index_t u = 0; u < axis(1).taps; ++u, ++t) {
+          s.rows[t] = strip + d * strides.tap[0] + u * strides.tap[1] + h * strides.row;
+        }
+      }
+      multiply({b.n, b.d, b.h + h, b.w, 1, b.width}, strides, s);
+    }
+  }
+
+  // The outputs of a row that read x where it lies.
+  void run_inside(PixelBlock row, const Spaces& s) const {
+    row.w = first_inside_;
+    row.width = end_inside_ - first_inside_;
+    if (row.width == 0) return;
+    const auto& x = p_.x;
+    const auto* const data = static_cast<const float*>(x.data);
+    const index_t w = axis(2).in + row.w * axis(2).in_step;
+    for (index_t i = 0, t = 0; i < axis(0).taps; ++i) {
+      const index_t d = axis(0).in + row.d * axis(0).in_step + i * axis(0).dilation;
+      for (index_t u = 0; u < axis(1).taps; ++u, ++t) {
+        const index_t h = axis(1).in + row.h * axis(1).in_step + u * axis(1).dilation;
+        const bool inside = d >= 0 && d < x.extents[1] && h >= 0 && h < x.extents[2];
+        s.rows[t] = inside ? data + row.n * x.strides[0] + d * x.strides[1] + h * x.strides[2] +
+                                 w * x.strides[3]
+                           : s.zeros;
+      }
+    }
+    multiply(row, strip_.strides_in_place(), s);
+  }
+
+  // One row of outputs, whose taps begin at s.rows.
+  void multiply(const PixelBlock& row, const StripStrides& strides, const Spaces& s) const {
+    ConvOutput::Rows y = output_.rows(row);
+    y.result.steps = y.steps.data();
+    DepthwiseBlock block{s.rows,    rows_of_taps(), axis(2).taps, strides.tap[2], strides.pixel,
+                         row.width, channels_,      filters_,     nullptr,        0};
+    if (output_.is_sums()) {
+      block.sums = reinterpret_cast<float*>(y.first);
+      block.sum_stride = y.result.row_stride;
+      return run_(block);
+    }
+    block.sums = s.sums;
+    block.sum_stride = channels_;
+    for (index_t w = 0; w < row.width; w += chunk_) {
+      block.count = std::min(chunk_, row.width - w);
+      run_(block);
+      finish_sums(kernels_, y.result, y.row + w, block.count, channels_, s.sums);
+      for (index_t t = 0; t < block.row_count; ++t) s.rows[t] += chunk_ * strides.pixel;
+    }
+  }
+
+  static constexpr index_t kChunk = 8;  // outputs in registers at a time
+
+  const ConvProblem& p_;
+  const GemmKernels& kernels_;
+  tessera::detail::DepthwiseKernel run_;
+  const ConvPhase& phase_;
+  const float* filters_;
+  const Executor& executor_;
+  index_t channels_;
+  ConvStrip strip_;
+  ConvOutput output_;
+  index_t first_inside_ = 0, end_inside_ = 0;
+  bool in_place_ = false;
+  index_t block_h_ = 1, block_w_ = 1, blocks_ = 0, places_ = 1, chunk_ = 1;
+};
+
+}  // namespace tessera::inline TESSERA_ABI::impl
+
+#endif  // TESSERA_OPS_CONV_DEPTHWISE_H_
