@@ -54,7 +54,7 @@ TESSERA_INLINE void sum_taps(D d, const DepthwiseBlock& b, index_t i, index_t c,
                       acc)),
        ...);
       x += b.tap_step;
-      w += b.channels;
+      w += b.filter_stride;
     }
   }
   (store_channels<kWhole>(d, acc, b.sums + (i + static_cast<index_t>(kI)) * b.sum_stride + c, n),

@@ -9,7 +9,7 @@ namespace tessera::detail {
 
 // Outputs along w of a convolution with one filter for each channel:
 //   sums[i * sum_stride + c] = sum over rows t and taps u of
-//     rows[t][i * out_step + u * tap_step + c] * filters[(t * taps + u) * channels + c],
+//     rows[t][i * out_step + u * tap_step + c] * filters[(t * taps + u) * filter_stride + c],
 // a chain of fused multiply-adds from 0 in this order.
 struct DepthwiseBlock {
   const float* const* rows;
@@ -17,6 +17,7 @@ struct DepthwiseBlock {
   index_t tap_step, out_step;
   index_t count, channels;
   const float* filters;
+  index_t filter_stride;
   float* sums;
   index_t sum_stride;
 };

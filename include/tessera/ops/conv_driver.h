@@ -71,16 +71,16 @@ class ConvCall {
   template <class F>
   void for_each_run(const std::byte* filters, F f) const {
     const Executor executor = context_ ? context_->executor : Executor{};
-    const index_t l2 = bytes_per_thread(caches_of(context_).l2);
+    const CacheSizes& caches = caches_of(context_);
     index_t before = 0;
     for_each_phase(p_, [&](const ConvPhase& phase) {
       const std::byte* const own = filters ? filters + before : nullptr;
       before += filter_bytes(phase);
       if (phase.is_empty()) return;
       if (is_depthwise_run()) {
-        f(ConvDepthwiseRun(p_, table_, phase, own, executor, l2));
+        f(ConvDepthwiseRun(p_, table_, phase, own, executor, caches));
       } else {
-        f(ConvGemmRun(p_, gemm_, phase, own, executor, l2));
+        f(ConvGemmRun(p_, gemm_, phase, own, executor, bytes_per_thread(caches.l2)));
       }
     });
   }

@@ -31,9 +31,9 @@ inline PixelBlock pixel_block(const ConvPhase& phase, index_t i, index_t height,
   return b;
 }
 
-// Sums of n columns, dense in memory, to rows of the result from `row` on: the end of a product without steps of k.
+// Dense sums [m, n] to the result from (row, col) on: the end of a product without steps of k.
 inline void finish_sums(const GemmKernels& kernels, const GemmResult& result, index_t row,
-                        index_t m, index_t n, void* sums) {
+                        index_t col, index_t m, index_t n, void* sums) {
   const GemmTile& tile = kernels.tiles[0];
   GemmBlock end{};
   end.m = m, end.n = n;
@@ -43,7 +43,7 @@ inline void finish_sums(const GemmKernels& kernels, const GemmResult& result, in
   end.b_dtype = DType::kF32;
   end.c = sums, end.c_stride = n, end.beta = 1;
   end.result = &result, end.last = true;
-  end.row = row;
+  end.row = row, end.col = col;
   tile.run(end);
 }
 
