@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Depthwise convolution: channels along the vectors, several outputs in registers, each tap's weights loaded once for all
-// of them. What limits it is loads: one for each multiply-add, and one of weights for kOutputs.
+// of them. What limits it is loads: one for each multiply-add, and one of weights for all outputs of a tile.
 
 #if defined(TESSERA_KERNELS_DEPTHWISE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_DEPTHWISE_INL_H_
@@ -23,8 +23,8 @@ using detail::DepthwiseBlock;
 
 using SumTag = Tag<float, kHasLmul ? 2 : 1>;
 
-// Enough chains for two pipes of latency 4; with LMUL 2, 16 + 4 of 32 registers.
-inline constexpr index_t kOutputs = 8;
+// Enough chains for two pipes of latency 4; with LMUL 2, 16 + 10 of 32 registers.
+inline constexpr int kChains = 8;
 
 template <bool kWhole, class D>
 TESSERA_INLINE Vec<D> load_channels(D d, const float* p, size_t n) {
@@ -40,51 +40,66 @@ TESSERA_INLINE void store_channels(D d, Vec<D> v, float* p, size_t n) {
   }
 }
 
-// Outputs i .. i + kCount, n channels from c on.
-template <bool kWhole, class D, size_t... kI, class... Acc>
+// kChains / kVectors outputs from i on, kVectors vectors of channels from c on; vectors are of n lanes.
+template <int kVectors, bool kWhole, class D, size_t... kI, class... Acc>
 TESSERA_INLINE void sum_taps(D d, const DepthwiseBlock& b, index_t i, index_t c, size_t n,
                              std::index_sequence<kI...>, Acc&... acc) {
+  const auto step = static_cast<index_t>(lanes(d));
   const float* w = b.filters + c;
-  const index_t step = b.out_step;
   for (index_t t = 0; t < b.row_count; ++t) {
-    const float* x = b.rows[t] + i * step + c;
+    const float* x = b.rows[t] + i * b.out_step + c;
     for (index_t u = 0; u < b.taps; ++u) {
-      const auto weights = load_channels<kWhole>(d, w, n);
-      ((acc = mul_add(load_channels<kWhole>(d, x + static_cast<index_t>(kI) * step, n), weights,
+      ((acc = mul_add(load_channels<kWhole>(d,
+                                            x + static_cast<index_t>(kI / kVectors) * b.out_step +
+                                                static_cast<index_t>(kI % kVectors) * step,
+                                            n),
+                      load_channels<kWhole>(d, w + static_cast<index_t>(kI % kVectors) * step, n),
                       acc)),
        ...);
       x += b.tap_step;
       w += b.filter_stride;
     }
   }
-  (store_channels<kWhole>(d, acc, b.sums + (i + static_cast<index_t>(kI)) * b.sum_stride + c, n),
+  (store_channels<kWhole>(d, acc,
+                          b.sums + (i + static_cast<index_t>(kI / kVectors)) * b.sum_stride + c +
+                              static_cast<index_t>(kI % kVectors) * step,
+                          n),
    ...);
 }
 
-template <int kCount, bool kWhole>
+template <int kOutputs, int kVectors, bool kWhole>
 void sum_outputs(const DepthwiseBlock& block_in_memory, index_t i, index_t c, size_t n) {
   const DepthwiseBlock b =
       block_in_memory;  // in registers: the compiler can't know that sums are not it
   const SumTag d;
-  with_accumulators<kCount>(d, [&](auto&... acc) TESSERA_LAMBDA {
-    sum_taps<kWhole>(d, b, i, c, n, std::make_index_sequence<kCount>(), acc...);
+  with_accumulators<kOutputs * kVectors>(d, [&](auto&... acc) TESSERA_LAMBDA {
+    sum_taps<kVectors, kWhole>(d, b, i, c, n, std::make_index_sequence<kOutputs * kVectors>(),
+                               acc...);
   });
 }
 
-template <bool kWhole>
-void sum_channels(const DepthwiseBlock& b, index_t c, size_t n) {
-  index_t i = 0;
-  for (; i + kOutputs <= b.count; i += kOutputs) sum_outputs<kOutputs, kWhole>(b, i, c, n);
-  if (b.count - i >= 4) sum_outputs<4, kWhole>(b, i, c, n), i += 4;
-  if (b.count - i >= 2) sum_outputs<2, kWhole>(b, i, c, n), i += 2;
-  if (b.count - i >= 1) sum_outputs<1, kWhole>(b, i, c, n);
+// kOutputs outputs from i on: as many vectors of channels at a time as make kChains sums.
+template <int kOutputs>
+void sum_columns(const DepthwiseBlock& b, index_t i) {
+  constexpr int kVectors = kChains / kOutputs;
+  const auto step = static_cast<index_t>(lanes(SumTag()));
+  const auto whole = static_cast<size_t>(step);
+  index_t c = 0;
+  for (; c + kVectors * step <= b.channels; c += kVectors * step) {
+    sum_outputs<kOutputs, kVectors, true>(b, i, c, whole);
+  }
+  for (; c + step <= b.channels; c += step) sum_outputs<kOutputs, 1, true>(b, i, c, whole);
+  if (c < b.channels) {
+    sum_outputs<kOutputs, 1, false>(b, i, c, static_cast<size_t>(b.channels - c));
+  }
 }
 
 inline void run(const DepthwiseBlock& b) {
-  const auto step = static_cast<index_t>(lanes(SumTag()));
-  index_t c = 0;
-  for (; c + step <= b.channels; c += step) sum_channels<true>(b, c, static_cast<size_t>(step));
-  if (c < b.channels) sum_channels<false>(b, c, static_cast<size_t>(b.channels - c));
+  index_t i = 0;
+  for (; i + 8 <= b.count; i += 8) sum_columns<8>(b, i);
+  if (b.count - i >= 4) sum_columns<4>(b, i), i += 4;
+  if (b.count - i >= 2) sum_columns<2>(b, i), i += 2;
+  if (b.count - i >= 1) sum_columns<1>(b, i);
 }
 
 }  // namespace depthwise

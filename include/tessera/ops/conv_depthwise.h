@@ -76,7 +76,8 @@ class ConvDepthwiseRun {
     const index_t last = p.x.extents[3] - w.span() - w.in;
     end_inside_ = last < 0 ? first_inside_
                            : std::clamp<index_t>(last / w.in_step + 1, first_inside_, w.count);
-    in_place_ = strip_.reads_in_place() && 2 * (end_inside_ - first_inside_) >= w.count;
+    // Borders are little tiles of their own: where they are many, a strip is faster.
+    in_place_ = strip_.reads_in_place() && 8 * (end_inside_ - first_inside_) >= 7 * w.count;
     choose_blocks(caches);
   }
 
