@@ -354,6 +354,81 @@ TEST_CASE("convolutions of usual shapes") {
   });
 }
 
+// The errors of Winograd's algorithms, over the unit roundoff and the sum of the magnitudes of the products.
+TEST_CASE("Winograd's algorithms keep their error bounds") {
+  struct Bound {
+    ConvAlgorithm algorithm;
+    double factor;  // as ops/conv.h states it
+  };
+  constexpr Bound kBounds[] = {{ConvAlgorithm::kWinograd2, 1},
+                               {ConvAlgorithm::kWinograd4, 1},
+                               {ConvAlgorithm::kWinograd6, 1}};
+  for_each_target([&](Target target) {
+    Workspace space;
+    Random& random = space.random;
+    Sampler sampler(4);
+    Tally tally;
+    for (int i = 0; i < 60; ++i) {
+      ConvCase c;
+      const index_t in = 1 + random.below(40), out = 1 + random.below(70);
+      const std::array<index_t, 4> padding = {random.below(3), random.below(3), random.below(3),
+                                              random.below(3)};
+      const index_t h = 3 + random.below(18), width = 3 + random.below(18);
+      c.x = {1 + random.below(2), 1, h, width, in};
+      c.w = {out, 1, 3, 3, in};
+      c.y = {c.x[0], 1, h + padding[0] + padding[2] - 2, width + padding[1] + padding[3] - 2, out};
+      c.geometry.padding = {0, padding[0], padding[1]};
+      const bool with_bias = random.below(2) == 0, packed = random.below(2) == 0;
+      const int threads = 1 + static_cast<int>(random.below(3));
+      const TensorLayout x_layout = any_layout(random), w_layout = any_layout(random),
+                         y_layout = any_layout(random);
+      if (sampler.skip()) continue;
+      for (const Bound& bound : kBounds) {
+        const Tensor<float> x(space.x, c.x, tensor_strides(x_layout, c.x, random), Edge::kEnd);
+        const Tensor<float> w(space.w, c.w, tensor_strides(w_layout, c.w, random), Edge::kEnd);
+        const Tensor<float> y(space.y, c.y, tensor_strides(y_layout, c.y, random), Edge::kEnd);
+        Tensor<float>(x).fill(random, Values::kModerate);
+        Tensor<float>(w).fill(random, Values::kModerate);
+        auto expected = y.copy(), magnitudes = y.copy();
+        ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry);
+        std::vector<float> bias(static_cast<std::size_t>(out), 0.5f);
+        StdThreads executor{threads};
+        Context context;
+        context.target = target;
+        if (threads > 1) context.executor = Executor::from_function(threads, executor);
+        if (i % 3 == 0) context.caches = small_caches();
+        const ConvOptions<2> options{.padding = padding,
+                                     .algorithm = bound.algorithm,
+                                     .numerics = Numerics::kFast,
+                                     .context = &context};
+        Epilogue epilogue;
+        if (with_bias) epilogue = epi::bias(row_major(bias, {out}));
+        const auto vx = x.of_rank<2>(), vw = w.of_rank<2>(), vy = y.of_rank<2>();
+        if (packed) {
+          conv2d(vx, pack_conv2d(vw, options), vy, options, epilogue);
+        } else {
+          conv2d(vx, vw, vy, options, epilogue);
+        }
+        const auto make_positive = [](float& v, const Axes&) { v = std::abs(v); };
+        Tensor<float>::for_each(x.view(), make_positive);
+        Tensor<float>::for_each(w.view(), make_positive);
+        ref::conv(x.read_only(), w.read_only(), y.view_of(magnitudes), c.geometry);
+        const auto sizes = y.view_of(magnitudes);
+        tally.add(y.difference(expected,
+                               [&](float got, float want, const Axes& at) {
+                                 const double size = sizes(at[0], at[1], at[2], at[3], at[4]);
+                                 const double exact = want + (with_bias ? 0.5 : 0);
+                                 const double unit = std::numeric_limits<float>::epsilon() / 2;
+                                 const double error = std::abs(got - exact);
+                                 static double most[3]; double& m = most[&bound - kBounds]; if (error / (unit * size) > m) { m = error / (unit * size); std::printf("bound %d: %g\n", (int)(&bound - kBounds), m); }
+                                 return error <= bound.factor * unit * (size + 1);
+                               }),
+                  [&] { return describe(c) + " " + std::string(name(bound.algorithm)); });
+      }
+    }
+  });
+}
+
 TEST_CASE("convolutions without elements, taps or channels") {
   for_each_target([](Target target) {
     Context context;

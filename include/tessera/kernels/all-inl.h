@@ -15,6 +15,7 @@
 #include "tessera/kernels/gemm-inl.h"
 #include "tessera/kernels/kernel_table.h"
 #include "tessera/kernels/weights_gemm-inl.h"
+#include "tessera/kernels/winograd-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 // A target that adds nothing to the instructions of a kernel family leaves it empty and inherits the
@@ -60,6 +61,9 @@ inline detail::KernelTable kernel_table() {
   table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
   table.gemm_u8 = table.rows_u8 = gemm_kernels<ProductsU8>();
   table.depthwise = &depthwise::run;
+  table.winograd[0] = winograd::kernels<2>();
+  table.winograd[1] = winograd::kernels<4>();
+  table.winograd[2] = winograd::kernels<6>();
   table.blocks = block_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();

@@ -3,11 +3,15 @@
 #ifndef TESSERA_KERNELS_KERNEL_TABLE_H_
 #define TESSERA_KERNELS_KERNEL_TABLE_H_
 
+#include <algorithm>
+#include <iterator>
+
 #include "tessera/core/isa.h"
 #include "tessera/kernels/block_kernels.h"
 #include "tessera/kernels/depthwise_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
+#include "tessera/kernels/winograd_kernels.h"
 
 namespace tessera::detail {
 
@@ -20,6 +24,7 @@ struct KernelTable {
   GemmKernels rows_s8{};  // the same for an A in place: matrix units want panels
   GemmKernels rows_u8{};
   DepthwiseKernel depthwise = nullptr;
+  WinogradKernels winograd[3]{};  // of 2, 4 and 6 outputs
   WeightKernels weights{};
   BlockKernels blocks{};
 
@@ -49,7 +54,10 @@ struct KernelTable {
           &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8}) {
       if ((this->*family).tiles == nullptr) this->*family = slower.*family;
     }
-    if (depthwise == nullptr) depthwise = slower.depthwise;
+    if (depthwise == nullptr) {
+      depthwise = slower.depthwise;
+      std::copy(std::begin(slower.winograd), std::end(slower.winograd), winograd);
+    }
     if (weights.rows == 0) weights = slower.weights;
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
   }

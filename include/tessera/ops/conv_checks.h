@@ -143,6 +143,9 @@ inline void check_packed_filters(const ConvProblem& p, Target target) {
   const auto same = [&](const char* argument, const std::string& packed, const std::string& got) {
     if (packed != got) fail(p.function, argument, packed + ", for which w was packed", got);
   };
+  if (p.algorithm != ConvAlgorithm::kAuto) {
+    same("options.algorithm", std::string(name(layout.algorithm)), std::string(name(p.algorithm)));
+  }
   same("options.groups", std::to_string(layout.groups), std::to_string(p.groups));
   same("options.stride", to_string(layout.stride), to_string(p.stride));
   same("options.dilation", to_string(layout.dilation), to_string(p.dilation));

@@ -19,8 +19,14 @@ namespace tessera {
 // Numerics::kFast only.
 enum class ConvAlgorithm {
   kAuto,  // chosen by the shape and the target
-  kImplicitGemm,  // register tiles of GEMM that read their rows where they lie in x, or in a padded strip of it
+  // Register tiles of GEMM that read their rows where they lie in x, or in a padded strip of it.
+  kImplicitGemm,
   kDepthwise,  // vectors of channels; for groups of one channel of x
+  // F(2x2, 3x3) and larger, for 3x3 filters of floats with stride and dilation 1 and one group. The last is never
+  // chosen but asked for: its errors are the largest.
+  kWinograd2,
+  kWinograd4,
+  kWinograd6,
 };
 
 constexpr std::string_view name(ConvAlgorithm algorithm) {
@@ -29,6 +35,12 @@ constexpr std::string_view name(ConvAlgorithm algorithm) {
       return "implicit_gemm";
     case ConvAlgorithm::kDepthwise:
       return "depthwise";
+    case ConvAlgorithm::kWinograd2:
+      return "winograd2";
+    case ConvAlgorithm::kWinograd4:
+      return "winograd4";
+    case ConvAlgorithm::kWinograd6:
+      return "winograd6";
     case ConvAlgorithm::kAuto:
       break;
   }
@@ -37,8 +49,8 @@ constexpr std::string_view name(ConvAlgorithm algorithm) {
 
 // The algorithm of that name, if there is one.
 constexpr std::optional<ConvAlgorithm> parse_conv_algorithm(std::string_view text) {
-  for (const auto a :
-       {ConvAlgorithm::kAuto, ConvAlgorithm::kImplicitGemm, ConvAlgorithm::kDepthwise}) {
+  for (int i = 0; i <= static_cast<int>(ConvAlgorithm::kWinograd6); ++i) {
+    const auto a = static_cast<ConvAlgorithm>(i);
     if (text == name(a)) return a;
   }
   return std::nullopt;
