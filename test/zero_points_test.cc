@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "executors.h"
@@ -311,6 +312,35 @@ TEMPLATE_TEST_CASE("zero points are exact at the corners", "[gemm][zero_points]"
       CHECK(c == std::vector<s32>(c.size(), static_cast<s32>(static_cast<std::uint32_t>(sum))));
     }
   });
+}
+
+// A packed operand is referred to: a temporary one is refused.
+template <class M>
+concept TakesZeroPoint = requires(M&& m, const View<const s32, 1>& z) {
+  with_zero_point(std::forward<M>(m), 1);
+  with_zero_points(std::forward<M>(m), z);
+};
+static_assert(TakesZeroPoint<View<const s8, 2>> && TakesZeroPoint<View<u8, 3>&>);
+static_assert(TakesZeroPoint<PackedA<u8>&> && TakesZeroPoint<const PackedB<s8>&>);
+static_assert(!TakesZeroPoint<PackedA<u8>> && !TakesZeroPoint<PackedB<s8>>);
+
+// Like std::mdspan, which C++20 lacks.
+struct Span2D {
+  s8* p;
+  index_t rows, cols;
+  s8* data_handle() const { return p; }
+  static constexpr std::size_t rank() { return 2; }
+  index_t extent(std::size_t i) const { return i == 0 ? rows : cols; }
+  index_t stride(std::size_t i) const { return i == 0 ? cols : 1; }
+};
+
+TEST_CASE("operands like mdspan have zero points", "[gemm][zero_points]") {
+  std::vector<s8> a = {1, 2, 3, 4}, b = {5, 6, 7, 8};
+  const std::vector<s8> zeros = {5, 6};
+  std::vector<s32> c(4);
+  gemm(with_zero_point(Span2D{a.data(), 2, 2}, 1),
+       with_zero_points(Span2D{b.data(), 2, 2}, row_major(zeros, {2})), row_major(c, {2, 2}));
+  CHECK(c == std::vector<s32>{2, 2, 6, 6});
 }
 
 TEST_CASE("zero points of nothing to multiply", "[gemm][zero_points]") {
