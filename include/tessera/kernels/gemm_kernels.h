@@ -65,7 +65,8 @@ class RowPanels {
 // of a(i, l) * b(l, j), plus
 //   a_zeros[i] * b_terms[j] + a_terms[i] * b_zeros[j]   (modulo 2^32)
 //   b_terms[j] = k * zb(j) - the sum of column j of B,   a_terms[i] = - the sum of row i of A.
-// Lines are those of the whole result, of unit stride. Why not B first, less za, when it is packed: bytes have no room.
+// Indices are those of the whole result. Why not subtract zero points when panels are packed: differences of bytes are no
+// bytes, which is what the fastest instructions multiply.
 struct ZeroPointTerms {
   const std::int32_t* a_zeros = nullptr;  // [m]; null: A has none, and b_terms are not used
   index_t a_zero_stride = 1;              // 0: one for all rows
