@@ -11,6 +11,7 @@
 #include "bench/gemm_match.h"
 #include "bench/gemm_options.h"
 #include "bench/machine.h"
+#include "bench/match_options.h"
 #include "bench/peers.h"
 #include "bench/progress.h"
 
@@ -43,12 +44,10 @@ The environment variable TESSERA_TARGET chooses the target; OpenBLAS, BLIS, oneD
 to the same instructions, unless OPENBLAS_CORETYPE or BLIS_ARCH_TYPE is set; peers that can't be are left out.
 )";
 
-struct Options {
+struct Options : ComparisonOptions {
   std::vector<GemmCase> cases = gemm_cases();
-  std::vector<std::string> types, variants, libraries, peers;
+  std::vector<std::string> types, variants, libraries;
   std::string filter;
-  MatchOptions match;
-  bool quick = false, all_peers = true, json = false, list = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -60,35 +59,14 @@ Options parse(int argc, char** argv) {
       options.types = parse_types(line.value());
     } else if (line.is("--filter")) {
       options.filter = line.value();
-    } else if (line.is("--quick")) {
-      options.quick = true;
-      options.match.rounds = 9;
-      options.match.turn_seconds = 5e-3;
-      options.match.seconds = 4;
-    } else if (line.is("--threads")) {
-      options.match.threads = line.count();
-    } else if (line.is("--rounds")) {
-      options.match.rounds = line.count();
-    } else if (line.is("--turn-ms")) {
-      options.match.turn_seconds = 1e-3 * line.number();
-    } else if (line.is("--case-seconds")) {
-      options.match.seconds = line.number();
     } else if (line.is("--variant")) {
       options.variants.push_back(line.value());
     } else if (line.is("--cblas")) {
       options.libraries.push_back(line.value());
-    } else if (line.is("--peers")) {
-      options.peers = split(line.value());
-      options.all_peers = false;
-    } else if (line.is("--json")) {
-      options.json = true;
-    } else if (line.is("--list")) {
-      options.list = true;
-    } else {
+    } else if (!options.take(line)) {
       line.unknown();
     }
   }
-  options.match.least_rounds = std::min(options.match.least_rounds, options.match.rounds);
   return options;
 }
 
@@ -129,13 +107,7 @@ std::vector<GemmContender> contenders_of(const Options& options,
     if (equals == std::string::npos) throw std::invalid_argument("--cblas NAME=FILE");
     contenders.push_back(cblas_contender(library.substr(0, equals), library.substr(equals + 1)));
   }
-  if (!options.all_peers && options.peers.empty()) return contenders;
-  for (GemmContender& peer : find_peers(threads, missing)) {
-    const auto& wanted = options.peers;
-    if (options.all_peers || std::find(wanted.begin(), wanted.end(), peer.name) != wanted.end()) {
-      contenders.push_back(std::move(peer));
-    }
-  }
+  options.add_peers(contenders, missing, find_peers);
   return contenders;
 }
 

@@ -12,6 +12,7 @@
 #include "bench/gemm_match.h"
 #include "bench/gemm_options.h"
 #include "bench/machine.h"
+#include "bench/match_options.h"
 #include "bench/progress.h"
 #include "bench/weights_contender.h"
 #include "bench/weights_workload.h"
@@ -42,14 +43,11 @@ per second; of one row, bytes of the weights in their own format per second. Con
 read and write, also out of cold caches, beside memcpy of as many.
 )";
 
-struct Options {
+struct Options : ComparisonOptions {
   std::vector<const WeightsFormat*> formats;
   std::vector<index_t> rows;
-  std::vector<std::string> peers;
   std::string only;
   index_t size = 4096;
-  MatchOptions match;
-  bool quick = false, all_peers = true, json = false, list = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -73,31 +71,10 @@ Options parse(int argc, char** argv) {
       if (options.only != "products" && options.only != "conversions") {
         throw std::invalid_argument("--only: products or conversions");
       }
-    } else if (line.is("--quick")) {
-      options.quick = true;
-      options.match.rounds = 9;
-      options.match.turn_seconds = 5e-3;
-      options.match.seconds = 4;
-    } else if (line.is("--threads")) {
-      options.match.threads = line.count();
-    } else if (line.is("--rounds")) {
-      options.match.rounds = line.count();
-    } else if (line.is("--turn-ms")) {
-      options.match.turn_seconds = 1e-3 * line.number();
-    } else if (line.is("--case-seconds")) {
-      options.match.seconds = line.number();
-    } else if (line.is("--peers")) {
-      options.peers = split(line.value());
-      options.all_peers = false;
-    } else if (line.is("--json")) {
-      options.json = true;
-    } else if (line.is("--list")) {
-      options.list = true;
-    } else {
+    } else if (!options.take(line)) {
       line.unknown();
     }
   }
-  options.match.least_rounds = std::min(options.match.least_rounds, options.match.rounds);
   if (options.formats.empty()) {
     for (const WeightsFormat& format : kWeightsFormats) {
       if (format.quick || !options.quick) options.formats.push_back(&format);
@@ -324,14 +301,7 @@ int run(const Options& options) {
   const int threads = options.match.threads;
   std::vector<std::string> missing;
   WeightsContenders contenders = tessera_weights(threads);
-  if (options.all_peers || !options.peers.empty()) {
-    for (WeightsContender& peer : find_weights_peers(threads, missing)) {
-      const auto& wanted = options.peers;
-      if (options.all_peers || std::find(wanted.begin(), wanted.end(), peer.name) != wanted.end()) {
-        contenders.push_back(std::move(peer));
-      }
-    }
-  }
+  options.add_peers(contenders, missing, find_weights_peers);
   const std::vector<Entry> entries = entries_of(options);
   if (options.list) {
     for (const Entry& entry : entries) std::printf("%s\n", entry.title().c_str());

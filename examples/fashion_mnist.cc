@@ -14,8 +14,6 @@
 //   - no sum whose order a compiler, a library or a number of threads could choose;
 //   - no a * b + c but std::fma: else the compiler decides whether it rounds once or twice;
 //   - of the mathematical functions only those that IEEE 754 defines to the last bit.
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -35,6 +33,7 @@
 #include <vector>
 
 #include "bench/peak.h"
+#include "bench/progress.h"
 #include "tessera/tessera.h"
 
 namespace {
@@ -424,29 +423,17 @@ class Network {
   Floats x_, h_, y_, dh_;  // of one batch; y_ holds scores, then probabilities, then gradients
 };
 
-// ---- Progress
+// ---- The program
 
-// A bar that is redrawn on a terminal, nothing elsewhere.
-class Progress {
- public:
-  void show(index_t epoch, index_t epochs, double done, double loss, double gflops) {
-    if (!terminal_ || seconds_now() - shown_ < 0.05) return;
-    shown_ = seconds_now();
-    constexpr int kWidth = 30;
-    const int filled = static_cast<int>(done * kWidth);
-    std::printf("\repoch %td/%td  [%.*s%*s] %3.0f %%  loss %.3f  %.1f GFLOP/s ", epoch, epochs,
-                filled, "==============================", kWidth - filled, "", 100 * done, loss,
-                gflops);
-    std::fflush(stdout);
-  }
-  void clear() const {
-    if (terminal_) std::printf("\r\33[K");
-  }
-
- private:
-  bool terminal_ = isatty(STDOUT_FILENO) == 1;
-  double shown_ = 0;
-};
+// What the bar says of an epoch: the loss of the images it has seen.
+std::string status(index_t epoch, index_t epochs, double loss, index_t images, double gflops) {
+  char text[80];
+  std::snprintf(text, sizeof text, "epoch %td/%td", epoch, epochs);
+  if (images == 0) return text;
+  std::snprintf(text, sizeof text, "epoch %td/%td, loss %.3f, %.1f GFLOP/s", epoch, epochs,
+                loss / static_cast<double>(images), gflops);
+  return text;
+}
 
 double test_accuracy(Network& network, const Dataset& test, index_t batch) {
   std::vector<index_t> order(static_cast<std::size_t>(test.count));
@@ -476,7 +463,9 @@ void run(const Options& options) {
     context.executor = ts::Executor::from_function(options.threads, threads);
   }
   Network network(context, options.batch);
-  Progress progress;
+  const index_t batches = (train.count + options.batch - 1) / options.batch;
+  ts::bench::Progress progress(static_cast<std::size_t>(options.epochs * batches),
+                               {.lines = false, .seconds_apart = 0.05});
   std::vector<index_t> order(static_cast<std::size_t>(train.count));
   std::iota(order.begin(), order.end(), index_t{0});
 
@@ -489,11 +478,9 @@ void run(const Options& options) {
     shuffle(order, static_cast<std::uint64_t>(epoch) + 3);
     for (index_t i = 0; i < train.count;) {
       const index_t batch = std::min(options.batch, train.count - i);
+      progress.start(status(epoch + 1, options.epochs, loss, i, network.products().gflops()));
       loss += network.train(train, &order[static_cast<std::size_t>(i)], batch, rate);
       i += batch;
-      progress.show(epoch + 1, options.epochs,
-                    static_cast<double>(i) / static_cast<double>(train.count),
-                    loss / static_cast<double>(i), network.products().gflops());
     }
     const double seconds = seconds_now() - start;
     training_seconds += seconds;

@@ -9,8 +9,6 @@
 //   actual   = x dequantize(Q)^T     by gemm with the packed weights Q, in floats, or in integers of 8 bits
 //
 // Weights and products have the same bits on every target with fused multiply-add.
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -31,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/progress.h"
 #include "tessera/tessera.h"
 
 namespace {
@@ -643,29 +642,6 @@ class Product {
   Floats x_, expected_, actual_;
 };
 
-// A bar that is redrawn on a terminal, nothing elsewhere.
-class Progress {
- public:
-  explicit Progress(std::size_t steps) : steps_(steps) {}
-  ~Progress() { clear(); }
-  void step(const std::string& layer, const std::string& format) {
-    ++done_;
-    if (!terminal_) return;
-    constexpr int kWidth = 30;
-    const int filled = static_cast<int>(done_ * kWidth / steps_);
-    std::fprintf(stderr, "\r[%.*s%*s] %3zu %%  %.30s %.12s\33[K", filled,
-                 "==============================", kWidth - filled, "", 100 * done_ / steps_,
-                 layer.c_str(), format.c_str());
-  }
-  void clear() const {
-    if (terminal_) std::fprintf(stderr, "\r\33[K");
-  }
-
- private:
-  bool terminal_ = isatty(STDERR_FILENO) == 1;
-  std::size_t done_ = 0, steps_;
-};
-
 void print_header(const char* last) {
   std::printf("%-13s%7s%9s%10s%9s%11s%11s  %s\n", "format", "bits", "SNR dB", "cosine", "max err",
               "gemm f32", "gemm s8", last);
@@ -692,7 +668,7 @@ void report(const Model& model, const Options& options) {
   const std::vector<Format> formats = all_formats();
   std::vector<FormatReport> reports(formats.size());
   double total = 0;
-  Progress progress(model.layers.size() * formats.size());
+  ts::bench::Progress progress(model.layers.size() * formats.size(), {.lines = false});
   for (const Layer& layer : model.layers) {
     if (!std::all_of(layer.weights.begin(), layer.weights.end(),
                      [](float w) { return std::isfinite(w); })) {
@@ -703,7 +679,7 @@ void report(const Model& model, const Options& options) {
     Product product(layer, options.rows);
     total += count;
     for (std::size_t f = 0; f < formats.size(); ++f) {
-      progress.step(layer.name, formats[f].name);
+      progress.start(layer.name + " " + formats[f].name);
       const Quantized q = quantize(layer, formats[f]);
       Row row{.layer = &layer, .bits = q.bits / count};
       row.error = ts::quantization_error(

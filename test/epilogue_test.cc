@@ -196,6 +196,9 @@ TEST_CASE("epilogue requantizes", "[epilogue]") {
   check_epilogue<s8, s8, s8>(
       epi::column_scale(c) | epi::requantize(1, 5),
       [&](float s, index_t, index_t j) { return std::nearbyint(s * c(j)) + 5; });
+  check_epilogue<u8, s8, s8>(epi::requantize(c, -7), [&](float s, index_t, index_t j) {
+    return std::nearbyint(s * c(j)) - 7;
+  });
   check_epilogue<float, float, s8>(Epilogue(), spec(1, 0));
 }
 

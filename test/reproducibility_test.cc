@@ -6,6 +6,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <cinttypes>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <limits>
@@ -26,6 +27,7 @@ namespace {
 // What the specification gives, in f32 and f64. They change only with the numerics of gemm, which
 // would break every user who compares results, or with the family below.
 constexpr std::uint64_t kGolden32 = 0xc8fa34ee730a47c9, kGolden64 = 0xe7ad043b96d709dc;
+constexpr std::uint64_t kGoldenZeroPoints = 0xe30cdae1ac5fe4f9;
 
 template <class T>
 constexpr std::uint64_t kGolden = std::is_same_v<T, float> ? kGolden32 : kGolden64;
@@ -168,6 +170,84 @@ TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
     CHECK(digest64 == golden64);
   }
   std::fflush(stdout);
+}
+
+// u8 x s8 and s8 x u8, zero points of both, sums and their requantization. compute<TA, TB, TC>(a, b, c, zero points of
+// a, of b, scales of the columns) for each shape.
+template <class F>
+std::uint64_t digest_of_zero_points(F compute) {
+  Digest digest;
+  Random random(2025);
+  const auto run = [&]<class TA, class TB, class TC>(TA, TB, TC, const Shape& f) {
+    const auto draw = [&]<class T>(T, index_t count) {
+      std::vector<T> values(static_cast<std::size_t>(count));
+      for (T& x : values) x = random.value<T>(Values::kModerate);
+      return values;
+    };
+    const auto a = draw(TA{}, f.m * f.k), za = draw(TA{}, f.m);
+    const auto b = draw(TB{}, f.k * f.n), zb = draw(TB{}, f.n);
+    std::vector<float> scales(static_cast<std::size_t>(f.n));
+    for (float& s : scales) s = static_cast<float>(random.below(1000) + 1) * 0x1p-20f;
+    std::vector<TC> c(static_cast<std::size_t>(f.m * f.n));
+    compute(View<const TA, 2>(row_major(a, {f.m, f.k})),
+            View<const TB, 2>(col_major(b, {f.k, f.n})), row_major(c, {f.m, f.n}),
+            View<const TA, 1>(row_major(za, {f.m})), View<const TB, 1>(row_major(zb, {f.n})),
+            View<const float, 1>(row_major(scales, {f.n})));
+    for (const TC x : c) digest.add(x);
+  };
+  using s8 = std::int8_t;
+  using u8 = std::uint8_t;
+  for (const Shape& f : {Shape{1, 1, 1}, Shape{5, 7, 3}, Shape{33, 65, 17}, Shape{9, 40, 530}}) {
+    run(u8{}, s8{}, std::int32_t{}, f);
+    run(u8{}, s8{}, s8{}, f);
+    run(s8{}, u8{}, u8{}, f);
+  }
+  return digest.value();
+}
+
+TEST_CASE("gemm with zero points gives the same bits everywhere", "[reproducibility]") {
+  constexpr int kZero = 3;
+  const std::uint64_t golden =
+      digest_of_zero_points([](auto a, auto b, auto c, auto za, auto zb, auto scales) {
+        using C = typename decltype(c)::Element;
+        ref::gemm(
+            a, b, c, 1, 0,
+            [&](auto sum, index_t, index_t j) {
+              if constexpr (sizeof(C) == 4) return sum;
+              return static_cast<decltype(sum)>(
+                  std::nearbyint(static_cast<float>(sum) * scales(j)) + kZero);
+            },
+            [&](index_t i) { return int{za(i)}; }, [&](index_t j) { return int{zb(j)}; });
+      });
+  CHECK(golden == kGoldenZeroPoints);
+  for (const Target target : tested_targets()) {
+    CAPTURE(name(target));
+    for (const Way& way :
+         {Way{}, Way{{.kc = 16, .packing = Packing::kAlways}, 0},
+          Way{{.mc = 5, .kc = 40, .nc = 20}, 3}, Way{{.kc = 10}, 2, false, true}}) {
+      StdThreads threads{way.threads};
+      Shuffled shuffled;
+      Context context;
+      context.target = target;
+      context.gemm = way.tuning;
+      if (way.threads == 0) context.executor = Executor::from_function(3, shuffled);
+      if (way.threads > 1) context.executor = Executor::from_function(way.threads, threads);
+      const std::uint64_t digest =
+          digest_of_zero_points([&](auto a, auto b, auto c, auto za, auto zb, auto scales) {
+            using C = typename decltype(c)::Element;
+            const Epilogue epilogue = sizeof(C) == 4 ? Epilogue() : epi::requantize(scales, kZero);
+            const auto qa = with_zero_points(a, za);
+            if (way.packed_b) {
+              const auto packed = pack_b(b, {&context});
+              gemm(qa, with_zero_points(packed, zb), c, {.context = &context}, epilogue);
+            } else {
+              gemm(qa, with_zero_points(b, zb), c, {.context = &context}, epilogue);
+            }
+          });
+      CHECK(digest == golden);
+      if (way.threads == 1) append_digest("gemm_zero_points", target, digest);
+    }
+  }
 }
 
 }  // namespace

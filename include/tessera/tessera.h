@@ -31,6 +31,7 @@
 #include "tessera/ops/quantization_error.h"
 #include "tessera/ops/quantize.h"
 #include "tessera/ops/row_statistics.h"
+#include "tessera/ops/zero_points.h"
 #include "tessera/ref/affine_quantize.h"
 #include "tessera/ref/block_formats.h"
 #include "tessera/ref/conv.h"

@@ -25,6 +25,7 @@ TESSERA_BEGIN_TARGET
 using detail::EpilogueOp;
 using detail::EpilogueStep;
 using detail::GemmResult;
+using detail::ZeroPointTerms;
 
 // rows x cols sums in memory, `stride` apart; (row, col) is where they are in the result.
 template <class T>
@@ -200,10 +201,52 @@ void store_tile(const GemmResult& r, const SumTile<T>& t) {
   }
 }
 
+template <bool kA, bool kB>
+void add_zero_point_terms(const ZeroPointTerms& z, const SumTile<int32_t>& t) {
+  const SumTag<int32_t> d;
+  using V = Vec<SumTag<int32_t>>;
+  const auto step = static_cast<index_t>(lanes(d));
+  for (index_t i = 0; i < t.rows; ++i) {
+    const index_t row = t.row + i;
+    const auto a_zero = set(d, kA ? z.a_zeros[row * z.a_zero_stride] : 0);
+    const auto a_term = set(d, kB ? z.a_terms[row] : 0);
+    int32_t* const sums = t.data + i * t.stride;
+    const auto corrected = [&](V sum, V b_term, V b_zero) TESSERA_LAMBDA {
+      if constexpr (kA) sum = add(sum, mul(a_zero, b_term));
+      if constexpr (kB) sum = add(sum, mul(a_term, b_zero));
+      return sum;
+    };
+    index_t j = 0;
+    for (; j + step <= t.cols; j += step) {
+      const index_t col = t.col + j;
+      store(d,
+            corrected(load(d, sums + j), kA ? load(d, z.b_terms + col) : zero(d),
+                      kB ? load(d, z.b_zeros + col) : zero(d)),
+            sums + j);
+    }
+    if (j == t.cols) continue;
+    const index_t col = t.col + j;
+    const auto n = static_cast<size_t>(t.cols - j);
+    store_n(d,
+            corrected(load_n(d, sums + j, n), kA ? load_n(d, z.b_terms + col, n) : zero(d),
+                      kB ? load_n(d, z.b_zeros + col, n) : zero(d)),
+            sums + j, n);
+  }
+}
+
+inline void add_zero_point_terms(const ZeroPointTerms& z, const SumTile<int32_t>& t) {
+  if (z.a_zeros != nullptr) {
+    return z.b_zeros != nullptr ? add_zero_point_terms<true, true>(z, t)
+                                : add_zero_point_terms<true, false>(z, t);
+  }
+  if (z.b_zeros != nullptr) add_zero_point_terms<false, true>(z, t);
+}
+
 // The sums of a tile, to their place in the result.
 template <class T>
 void finish_tile(const GemmResult& r, const SumTile<T>& t) {
   if constexpr (std::is_same_v<T, int32_t>) {
+    if (r.zero_points != nullptr) add_zero_point_terms(*r.zero_points, t);
     if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
     // As floats, a strip at a time.
     float line[kLine];

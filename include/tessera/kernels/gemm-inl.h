@@ -19,6 +19,7 @@
 #include "tessera/kernels/gemm_pack-inl.h"
 #include "tessera/kernels/gemm_tile-inl.h"
 #include "tessera/kernels/gemv-inl.h"
+#include "tessera/kernels/line_sums-inl.h"
 #include "tessera/simd/simd-inl.h"
 #include "tessera/tune/arm.h"
 #include "tessera/tune/generic.h"
@@ -305,7 +306,12 @@ GemmKernels gemm_kernels() {
   using Element = typename P::Element;
   using Table = GemmTableOf<P, typename detail::GemmTiles<kTarget, typename P::Sum>::List>;
   void (*few_rows)(const GemmBlock&) = nullptr;
-  if constexpr (std::is_floating_point_v<Element>) few_rows = &multiply_few_rows<Element>;
+  void (*line_sums)(const LineSums&) = nullptr;
+  if constexpr (std::is_floating_point_v<Element>) {
+    few_rows = &multiply_few_rows<Element>;
+  } else {
+    line_sums = &sum_lines;
+  }
   return {.tiles = Table::kTiles,
           .tile_count = static_cast<int>(std::size(Table::kTiles)),
           .few_rows = few_rows,
@@ -314,6 +320,7 @@ GemmKernels gemm_kernels() {
           .pack_narrow = std::is_same_v<Element, float> ? &pack_panel<bf16, bf16, false> : nullptr,
           .convert_a = &convert_parts<typename P::PartA>,
           .part_bytes = sizeof(typename P::PartA),
+          .sum_lines = line_sums,
           .element_bytes = sizeof(Element),
           .sum_bytes = sizeof(typename P::Sum),
           .group = sizeof(Element) / sizeof(typename P::PartB),

@@ -18,6 +18,7 @@
 #include "tessera/kernels/epilogue-inl.h"
 #include "tessera/kernels/gemm_kernels.h"
 #include "tessera/kernels/gemm_pack-inl.h"
+#include "tessera/kernels/line_sums-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -250,6 +251,7 @@ GemmKernels gemm_kernels() {
           .pack_a = &pack_a,
           .pack_b = &pack_b,
           .pack_narrow = nullptr,
+          .sum_lines = &sum_lines,
           .element_bytes = kSteps,
           .sum_bytes = sizeof(int32_t),
           .group = kSteps,

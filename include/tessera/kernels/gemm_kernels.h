@@ -66,13 +66,28 @@ struct RowSegment {
   index_t start, steps;
 };
 
-// The result of a GEMM where it is not just the sums: another type, no unit stride, or an epilogue.
+// Zero points, taken out of sums of products of integers. The sum over l of (a(i, l) - za(i)) * (b(l, j) - zb(j)) is that
+// of a(i, l) * b(l, j), plus
+//   a_zeros[i] * b_terms[j] + a_terms[i] * b_zeros[j]   (modulo 2^32)
+//   b_terms[j] = k * zb(j) - the sum of column j of B,   a_terms[i] = - the sum of row i of A.
+// Indices are those of the whole result. Why not subtract zero points when panels are packed: differences of bytes are no
+// bytes, which is what the fastest instructions multiply.
+struct ZeroPointTerms {
+  const std::int32_t* a_zeros = nullptr;  // [m]; null: A has none, and b_terms are not used
+  index_t a_zero_stride = 1;              // 0: one for all rows
+  const std::int32_t* b_terms = nullptr;  // [n]
+  const std::int32_t* b_zeros = nullptr;  // [n]; null: B has none, and a_terms are not used
+  const std::int32_t* a_terms = nullptr;  // [m]
+};
+
+// The result of a GEMM where it is not just the sums: another type, no unit stride, zero points, or an epilogue.
 struct GemmResult {
   void* data;
   DType dtype;
   index_t row_stride, col_stride;
   const EpilogueStep* steps;
   int step_count;
+  const ZeroPointTerms* zero_points = nullptr;  // of sums of integers; null: none
 };
 
 // C[m, n] = beta * C + A[m, k] * B[k, n], one block of a GEMM whose operands are in the caches.
@@ -122,6 +137,15 @@ struct PackPanel {
   index_t to_stride;
 };
 
+// sums[i] = the sum of from[i * stride + l * k_stride] over l < k, for i < count: the rows of A, or the columns of B.
+struct LineSums {
+  const void* from;
+  DType dtype;  // s8, u8
+  index_t stride, k_stride;
+  index_t count, k;
+  std::int32_t* sums;
+};
+
 // One register tile of one target.
 struct GemmTile {
   TileShape shape;
@@ -138,6 +162,7 @@ struct GemmKernels {
   void (*pack_a)(const PackPanel&) = nullptr;
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are
+  void (*sum_lines)(const LineSums&) = nullptr;     // of integers
   // n elements of type `dtype`, `stride` apart, as parts of A's elements, which an A in place is made of. Integers
   // become element - zero_point, where parts are not of 8 bits, which have no room for that.
   void (*convert_a)(DType dtype, const void* from, index_t stride, void* to, index_t n,

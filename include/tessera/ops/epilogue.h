@@ -161,6 +161,13 @@ inline Epilogue requantize(double scale, int zero_point = 0) {
   return detail::simple_step(detail::EpilogueOp::kRequantize, scale, zero_point);
 }
 
+// round(x * scales[j]) + zero_point: per output channel. The product is rounded to f32 once, so it is QLinearMatMul of
+// ONNX, as ONNX Runtime and XNNPACK compute it in f32, for scales of (scale of a) * (scale of b) / (scale of c).
+template <class T>
+Epilogue requantize(const View<T, 1>& scales, int zero_point = 0) {
+  return column_scale(scales) | requantize(1, zero_point);
+}
+
 // Calls f(EpilogueTile<T>) for tiles of the result, T being the type of the sums; f changes the values in
 // place. Tiles come in any order, from several threads at a time, and each element is in exactly one. `f`
 // is referred to and must outlive the call. A function for a single target can use its instructions:

@@ -14,6 +14,7 @@
 #include "tessera/ops/epilogue.h"
 #include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/packed.h"
+#include "tessera/ops/zero_points.h"
 #if !TESSERA_COMPILED
 #include "tessera/ops/gemm_driver.h"
 #endif
@@ -35,20 +36,25 @@ struct PackOptions {
 //   f32, bf16, f16, mixed  f32    f32, bf16, f16, s8, u8
 //   s8, u8, mixed          s32    s32 (without epilogue), f32, bf16, f16, s8, u8
 //
+// a and b of s8 and u8 may have zero points, for all or per row of A and per column of B (ops/zero_points.h):
+//   gemm(with_zero_points(a, per_token), with_zero_point(b, 3), c, {}, epi::requantize(scales, 128));
+//
 // Numerics. Floating point: s(i, j) is one chain of fused multiply-adds in order of k,
 //   s = beta * c(i, j) (0 if beta is 0; c itself if beta is 1);  s = fma(alpha * a(i, l), b(l, j), s)
 // in the type of the sums, with alpha * a(i, l) rounded to it; bf16 and f16 convert to f32 exactly. So the
 // result does not depend on tiles, cache blocks, packing, threads, vector length or target (but for
-// targets without FMA: has_fma()). NaN and infinities propagate as IEEE 754 says. Integers: exact for all
-// values; sums wrap modulo 2^32, which k <= 33025 can't reach. alpha must be 1, and beta 0, or 1 for c
-// of s32. beta must be 0 for c of s8 and u8. Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
+// targets without FMA: has_fma()). NaN and infinities propagate as IEEE 754 says. Integers: the sums of
+// (a(i, l) - za(i)) * (b(l, j) - zb(j)), zero points or 0, are exact for all values; they wrap modulo 2^32, which
+// k <= 33025 can't reach. alpha must be 1, and beta 0, or 1 for c of s32. beta must be 0 for c of s8 and u8.
+// Then the steps of the epilogue (ops/epilogue.h), and one rounding to TC.
 // Numerics::kFast: the k of products that are thin in m and n may be shared by threads, each element then being
 // the sum of a few chains, as it always may be for integers.
 // k = 0 or alpha = 0 gives epilogue(beta * C); empty results do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null
 // data, sizes that overflow, a C that overlaps itself or an input, an operand packed for another
-// target, scratch lent by the context that is too small.
+// target, scratch lent by the context that is too small, zero points that are no values of the operand's type,
+// are not one per row of A or column of B, or overlap C.
 template <class A, class B, class C>
 void gemm(const A& a, const B& b, const C& c, const GemmOptions& options = {},
           const Epilogue& epilogue = {}) {
@@ -84,36 +90,34 @@ void gemm_grouped(std::span<const GemmGroup<A, B, C>> groups, const GemmOptions&
 //
 // a: View<const TA, 3>                   [batch, m, k], any strides; 0 along the batch shares one matrix
 // b: View<const TB, 3> or PackedB<TB>    [batch, k, n], or one packed matrix [k, n] for all
+//    either with zero points: one, [m] or [n] for all matrices, or [batch, m] or [batch, n]
 // c: View<TC, 3>                         [batch, m, n], strides that visit no element twice
 // The epilogue is the same for each.
 template <class A, class B, class C>
 void gemm_batched(const A& a, const B& b, const C& c, const GemmOptions& options = {},
                   const Epilogue& epilogue = {}) {
-  const auto va = impl::input_view<3>(a);
+  const auto va = impl::input_view<3>(impl::bare(a));
   const auto vc = impl::input_view<3>(c);
   impl::check_batch("c", vc.extents[0], va.extents[0]);
-  if constexpr (!impl::is_packed_b<B>) {
-    impl::check_batch("b", impl::input_view<3>(b).extents[0], va.extents[0]);
+  if constexpr (!impl::is_packed_b<impl::Bare<B>>) {
+    impl::check_batch("b", impl::input_view<3>(impl::bare(b)).extents[0], va.extents[0]);
   }
+  impl::check_batch_of_zero_points("a.zero_points", a, va.extents[0]);
+  impl::check_batch_of_zero_points("b.zero_points", b, va.extents[0]);
   impl::check_batched_result(vc.extents, vc.strides);
   std::vector<impl::GemmProblem> problems;
   problems.reserve(static_cast<std::size_t>(vc.extents[0]));
   for (index_t i = 0; i < vc.extents[0]; ++i) {
-    if constexpr (impl::is_packed_b<B>) {
-      problems.push_back(
-          impl::gemm_problem(impl::matrix_of(va, i), b, impl::matrix_of(vc, i), options, epilogue));
-    } else {
-      problems.push_back(impl::gemm_problem(impl::matrix_of(va, i),
-                                            impl::matrix_of(impl::input_view<3>(b), i),
-                                            impl::matrix_of(vc, i), options, epilogue));
-    }
+    problems.push_back(impl::gemm_problem(impl::matrix_of(a, i), impl::matrix_of(b, i),
+                                          impl::matrix_of(vc, i), options, epilogue));
   }
   impl::checked_gemms("gemm_batched", problems, options.context);
 }
 
 // Packs B[k, n] for many calls of gemm(a, packed, c) with any m. It remembers target, tile (the target's
 // default, or the context's) and K blocks, and is refused by a gemm on another target. bf16 and f16 stay
-// 16 bits wide, s8 8 bits where the target multiplies bytes (elsewhere 16).
+// 16 bits wide, s8 8 bits where the target multiplies bytes (elsewhere 16). Of integers the sums of the columns are
+// kept, too, which zero points of A are multiplied by.
 template <class B>
 auto pack_b(const B& b, const PackOptions& options = {}) {
   using T = impl::ElementOf<B>;
@@ -124,7 +128,7 @@ auto pack_b(const B& b, const PackOptions& options = {}) {
 }
 
 // Packs A[m, k] likewise, for gemm(packed, b, c) with any n. bf16 and f16 are widened to f32; s8 and u8 are
-// packed for a b of s8.
+// packed for a b of s8, with the sums of the rows.
 template <class A>
 auto pack_a(const A& a, const PackOptions& options = {}) {
   using T = impl::ElementOf<A>;

@@ -122,6 +122,34 @@ inline void check_epilogue(const char* function, const GemmProblem& p, const Mem
   }
 }
 
+// `lines`: as many of them, which the operand has. Values of s32 are read: few beside the operand.
+inline void check_zero_points(const char* function, const char* argument, const GemmOperand& x,
+                              index_t lines, const char* what, const MemoryView& c,
+                              const AddressRange& c_range) {
+  const ZeroPoints& z = x.zero_points;
+  const int low = x.dtype == DType::kS8 ? -128 : 0, high = low + 255;
+  const auto expect_value = [&](std::int32_t value, const std::string& where) {
+    if (value >= low && value <= high) return;
+    fail(function, argument,
+         std::to_string(low) + " to " + std::to_string(high) + ", the values of " +
+             dtype_name(x.dtype),
+         std::to_string(value) + where);
+  };
+  if (!z.per_line) return expect_value(z.constant, "");
+  if (z.count != lines) {
+    fail(function, argument, std::to_string(lines) + " elements (the " + what + ")",
+         std::to_string(z.count));
+  }
+  const MemoryView memory{z.data, z.dtype, {z.count, 1}, {z.stride, 1}};
+  const AddressRange range = check_memory(function, argument, memory);
+  if (overlap(memory, range, c, c_range)) {
+    fail(function, argument, "memory that does not overlap c", "an overlapping view");
+  }
+  for (index_t i = 0; z.dtype == DType::kS32 && i < z.count; ++i) {
+    expect_value(z[i], " at index " + std::to_string(i));
+  }
+}
+
 inline void check_gemm(const char* function, const GemmProblem& p, const KernelTable& kernels,
                        const Context* context) {
   const AddressRange a_range = check_operand(function, "a", p.a, kernels);
@@ -184,6 +212,8 @@ inline void check_gemm(const char* function, const GemmProblem& p, const KernelT
   if (!p.b.packed && !p.b.weights && overlap(memory_of(p.b), b_range, c, c_range)) {
     fail(function, "c", "memory that does not overlap b", "an overlapping view");
   }
+  check_zero_points(function, "a.zero_points", p.a, p.m, "rows of a", c, c_range);
+  check_zero_points(function, "b.zero_points", p.b, p.n, "columns of b", c, c_range);
   check_epilogue(function, p, c, c_range);
 }
 

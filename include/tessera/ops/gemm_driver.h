@@ -19,6 +19,7 @@
 #include "tessera/ops/gemm_problem.h"
 #include "tessera/ops/gemm_profile.h"
 #include "tessera/ops/weights_driver.h"
+#include "tessera/ops/zero_point_terms.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
@@ -200,8 +201,8 @@ inline GemmSchedule schedule(const KernelTable& table, const Context* context,
     s.pad = p.b.packed->layout().pad;
     s.nc = round_up(s.nc, s.nr);
   }
-  s.to_result =
-      p.c_col_stride != 1 || p.c_dtype != type_of_sums(p.a.dtype) || p.epilogue.size() != 0;
+  s.to_result = p.c_col_stride != 1 || p.c_dtype != type_of_sums(p.a.dtype) ||
+                p.epilogue.size() != 0 || uses_zero_points(p);
   place_operands(s, p, tuning, bytes_per_thread(caches_of(context).l2));
   return s;
 }
@@ -239,14 +240,20 @@ inline bool sums_fit_in_c(const GemmProblem& p) {
 
 class GemmRun {
  public:
-  GemmRun(const GemmProblem& p, const GemmSchedule& s, const Executor& executor)
+  GemmRun(const GemmProblem& p, const GemmSchedule& s, const Executor& executor,
+          const ZeroPointTerms* zero_points)
       : p_(p),
         s_(s),
         kernels_(*s.kernels),
         executor_(executor),
         serial_(executor.concurrency() == 1),
-        result_{
-            p.c, p.c_dtype, p.c_row_stride, p.c_col_stride, p.epilogue.steps(), p.epilogue.size()} {
+        result_{p.c,
+                p.c_dtype,
+                p.c_row_stride,
+                p.c_col_stride,
+                p.epilogue.steps(),
+                p.epilogue.size(),
+                zero_points} {
     nc_ = std::min(s.nc, round_up(p.n, s.nr));
     // Serially, the block of A is packed right before use and stays in L2. In parallel, all rows at
     // once (up to a bound), so that the threads wait for each other rarely.
@@ -561,7 +568,10 @@ inline void run_split_gemm(const GemmProblem& p, const GemmSchedule& s, index_t 
   const DType type = type_of_sums(p.a.dtype);
   const index_t bytes =
       round_up(p.m * p.n * size_of(type), static_cast<index_t>(kScratchAlignment));
-  std::byte* const sums = scratch.reserve(static_cast<std::size_t>(parts * bytes), "gemm");
+  ZeroPointRun zero_points(p);
+  const auto all_bytes = static_cast<std::size_t>(parts * bytes);
+  std::byte* const sums = scratch.reserve(all_bytes + zero_points.scratch_bytes(), "gemm");
+  zero_points(sums + all_bytes, *s.kernels, executor);
   const index_t step = (p.k + parts - 1) / parts;
   executor.parallel_for(parts, [&](index_t i) {
     const index_t k = i * step;
@@ -575,11 +585,17 @@ inline void run_split_gemm(const GemmProblem& p, const GemmSchedule& s, index_t 
     part.c_row_stride = p.n;
     part.c_col_stride = 1;
     part.epilogue = {};
+    part.a.zero_points = part.b.zero_points = {};
     run_gemm(part, table, context, Executor{}, thread_scratch());
   });
   for (index_t i = 1; i < parts; ++i) add_sums(type, sums, sums + i * bytes, p.m * p.n);
-  const GemmResult result{
-      p.c, p.c_dtype, p.c_row_stride, p.c_col_stride, p.epilogue.steps(), p.epilogue.size()};
+  const GemmResult result{p.c,
+                          p.c_dtype,
+                          p.c_row_stride,
+                          p.c_col_stride,
+                          p.epilogue.steps(),
+                          p.epilogue.size(),
+                          zero_points.terms()};
   GemmBlock end{};
   end.m = p.m, end.n = p.n;
   end.a = end.b = sums;  // nothing is read of them
@@ -628,8 +644,12 @@ inline void run_gemm(const GemmProblem& problem, const KernelTable& table, const
   const GemmSchedule s = schedule(table, context, p);
   const index_t parts = parts_of_k(p, s, executor, scratch);
   if (parts > 1) return run_split_gemm(p, s, parts, table, context, executor, scratch);
-  const GemmRun run(p, s, executor);
-  run(scratch.reserve(run.scratch_bytes(), "gemm"));
+  ZeroPointRun zero_points(p);
+  const GemmRun run(p, s, executor, zero_points.terms());
+  const std::size_t bytes = run.scratch_bytes();
+  std::byte* const memory = scratch.reserve(bytes + zero_points.scratch_bytes(), "gemm");
+  zero_points(memory + bytes, *s.kernels, executor);
+  run(memory);
 }
 
 // Both operands are packed for large products, with the target's default tile or that of the profile, whatever
@@ -675,7 +695,8 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
   const index_t last = k % s.kc;
   const index_t rows = s.b_rows_before(k) + (last > 0 ? kernels.panel_rows(last) : 0);
   PackedPanels packed(layout_of(s, table.target, b, s.nr),
-                      packed_bytes("pack_b", "b", rows, s.padded(n), element, b));
+                      packed_bytes("pack_b", "b", rows, s.padded(n), element, b),
+                      kernels.sum_lines ? n : 0);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
     GemmOperand from = b;
     from.data = offset(b.data, k0 * b.strides[0] * size_of(b.dtype));
@@ -684,6 +705,9 @@ inline PackedPanels pack_operand_b(const GemmOperand& b, const KernelTable& tabl
     for (index_t l = 0; l < kc; l += step) {
       pack_b_panels(s, from, narrow, kc, n, l, std::min(l + step, kc), to);
     }
+  }
+  if (kernels.sum_lines) {
+    kernels.sum_lines({b.data, b.dtype, b.strides[1], b.strides[0], n, k, packed.sums()});
   }
   return packed;
 }
@@ -696,7 +720,8 @@ inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& tabl
   const GemmSchedule s = packing_schedule(table, kernels, b, context, k);
   const index_t groups = s.a_rows_before(k) + s.groups(k % s.kc);
   PackedPanels packed(layout_of(s, table.target, a, s.mr),
-                      packed_bytes("pack_a", "a", m, groups, element, a));
+                      packed_bytes("pack_a", "a", m, groups, element, a),
+                      kernels.sum_lines ? m : 0);
   const RowPanels panels(m, s.mr);
   for (index_t k0 = 0; k0 < k; k0 += s.kc) {
     const index_t kc = std::min(s.kc, k - k0);
@@ -707,6 +732,9 @@ inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& tabl
                       a.dtype, a.strides[0], a.strides[1], rows, kc, 1,
                       packed.data() + at * element, rows});
     }
+  }
+  if (kernels.sum_lines) {
+    kernels.sum_lines({a.data, a.dtype, a.strides[0], a.strides[1], m, k, packed.sums()});
   }
   return packed;
 }

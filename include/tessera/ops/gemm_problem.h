@@ -17,6 +17,7 @@
 #include "tessera/ops/epilogue.h"
 #include "tessera/ops/memory_checks.h"
 #include "tessera/ops/packed.h"
+#include "tessera/ops/zero_points.h"
 #include "tessera/tune/generic.h"
 
 namespace tessera::inline TESSERA_ABI {
@@ -60,6 +61,7 @@ struct GemmOperand {
   Extents extents{}, strides{};
   const PackedPanels* packed = nullptr;
   const PackedWeights* weights = nullptr;
+  ZeroPoints zero_points{};
 };
 
 // C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C). Made by gemm.h, changed by nobody but the driver.
@@ -101,6 +103,28 @@ template <class V>
 inline constexpr bool is_packed_b = std::is_same_v<V, PackedWeights>;
 template <class T>
 inline constexpr bool is_packed_b<PackedB<T>> = true;
+
+// An operand without its zero points, if it has any.
+template <class M>
+struct BareOperand {
+  using type = M;
+  static const M& of(const M& m) { return m; }
+  static constexpr bool kHasZeroPoints = false;
+};
+template <class M>
+struct BareOperand<WithZeroPoints<M>> {
+  using type = M;
+  static const M& of(const WithZeroPoints<M>& m) { return m.operand(); }
+  static constexpr bool kHasZeroPoints = true;
+};
+template <class M>
+using Bare = typename BareOperand<M>::type;
+template <class M>
+inline constexpr bool has_zero_points = BareOperand<M>::kHasZeroPoints;
+template <class M>
+const Bare<M>& bare(const M& m) {
+  return BareOperand<M>::of(m);
+}
 
 template <class M>
 concept MatrixLike = is_view<M> || MdspanLike<M>;
@@ -155,7 +179,11 @@ inline constexpr bool are_gemm_types =
 
 template <class M>
 GemmOperand operand(const M& m) {
-  if constexpr (std::is_same_v<M, PackedWeights>) {
+  if constexpr (has_zero_points<M>) {
+    GemmOperand x = operand(bare(m));
+    x.zero_points = m.zero_points();
+    return x;
+  } else if constexpr (std::is_same_v<M, PackedWeights>) {
     return {nullptr, DType::kF32, {m.rows(), m.cols()}, {}, nullptr, &m};
   } else if constexpr (is_packed_a<M> || is_packed_b<M>) {
     return {nullptr, DTypeTraits<ElementOf<M>>::kDType, {m.rows(), m.cols()}, {}, &m, nullptr};
@@ -170,17 +198,39 @@ template <class T>
 View<T, 2> matrix_of(const View<T, 3>& v, index_t i) {
   return {v.data + i * v.strides[0], {v.extents[1], v.extents[2]}, {v.strides[1], v.strides[2]}};
 }
+template <class T>
+WithZeroPoints<View<T, 2>> matrix_of(const WithZeroPoints<View<T, 3>>& m, index_t i) {
+  return {matrix_of(m.operand(), i), m.zero_points().of_matrix(i)};
+}
+template <MdspanLike M>
+auto matrix_of(const M& m, index_t i) {
+  return matrix_of(input_view<3>(m), i);
+}
+// A packed matrix is that of the whole batch.
+template <class M>
+  requires is_packed_b<Bare<M>>
+const M& matrix_of(const M& m, index_t) {
+  return m;
+}
 void check_batch(const char* argument, index_t batch, index_t expected);
 void check_batched_result(const std::array<index_t, 3>& extents,
                           const std::array<index_t, 3>& strides);
+template <class M>
+void check_batch_of_zero_points(const char* argument, const M& m, index_t expected) {
+  if constexpr (has_zero_points<M>) {
+    if (m.zero_points().batch >= 0) check_batch(argument, m.zero_points().batch, expected);
+  }
+}
 
 template <class A, class B, class C>
 constexpr void check_gemm_types() {
   static_assert(MatrixLike<A> || is_packed_a<A>,
-                "tessera::gemm: a must be a View<T, 2>, mdspan-like, or a PackedA<T>");
-  static_assert(
-      MatrixLike<B> || is_packed_b<B>,
-      "tessera::gemm: b must be a View<T, 2>, mdspan-like, a PackedB<T>, or PackedWeights");
+                "tessera::gemm: a must be a View<T, 2>, mdspan-like, or a PackedA<T>, with zero "
+                "points or without");
+  static_assert(MatrixLike<B> || is_packed_b<B>,
+                "tessera::gemm: b must be a View<T, 2>, mdspan-like, a PackedB<T>, or "
+                "PackedWeights; with zero "
+                "points or without");
   static_assert(MatrixLike<C>, "tessera::gemm: c must be a View<T, 2> or mdspan-like");
   static_assert(are_gemm_types<ElementOf<A>, ElementOf<B>, ElementOf<C>>,
                 "tessera::gemm: no kernel for these element types: a and b of f32, bf16 and f16 "
@@ -191,7 +241,7 @@ constexpr void check_gemm_types() {
 template <class A, class B, class C>
 GemmProblem gemm_problem(const A& a, const B& b, const C& c, const GemmOptions& options,
                          const Epilogue& epilogue) {
-  check_gemm_types<A, B, C>();
+  check_gemm_types<Bare<A>, Bare<B>, C>();
   const auto view = input_view(c);
   static_assert(!std::is_const_v<typename decltype(view)::Element>,
                 "tessera::gemm: c is written, its elements must not be const");

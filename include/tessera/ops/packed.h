@@ -4,6 +4,10 @@
 #ifndef TESSERA_OPS_PACKED_H_
 #define TESSERA_OPS_PACKED_H_
 
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
 #include "tessera/core/dtype.h"
 #include "tessera/core/isa.h"
 #include "tessera/core/scratch.h"
@@ -30,9 +34,12 @@ namespace detail {
 class PackedPanels {
  public:
   PackedPanels() = default;
-  PackedPanels(const PackedLayout& layout, index_t bytes)
+  // `lines`: how many sums over k there are, of the rows of A or the columns of B, for operands of integers.
+  PackedPanels(const PackedLayout& layout, index_t bytes, index_t lines = 0)
       : layout_(layout),
-        bytes_(static_cast<std::size_t>(bytes)),
+        sums_at_((static_cast<std::size_t>(bytes) + 63) / 64 * 64),
+        bytes_(lines > 0 ? sums_at_ + static_cast<std::size_t>(lines) * sizeof(std::int32_t)
+                         : static_cast<std::size_t>(bytes)),
         memory_(allocate_aligned(bytes_)) {}
 
   // Of the matrix: m x k for A, k x n for B.
@@ -44,10 +51,15 @@ class PackedPanels {
   std::size_t bytes() const { return bytes_; }
   const std::byte* data() const { return memory_.get(); }
   std::byte* data() { return memory_.get(); }
+  // For zero points of the other operand.
+  const std::int32_t* sums() const {
+    return reinterpret_cast<const std::int32_t*>(data() + sums_at_);
+  }
+  std::int32_t* sums() { return reinterpret_cast<std::int32_t*>(data() + sums_at_); }
 
  private:
   PackedLayout layout_;
-  std::size_t bytes_ = 0;
+  std::size_t sums_at_ = 0, bytes_ = 0;
   AlignedBytes memory_;
 };
 

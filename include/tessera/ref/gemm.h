@@ -30,10 +30,11 @@ To store(From x) {
 
 // C[m, n] = epilogue(alpha * A[m, k] * B[k, n] + beta * C), exactly as tessera::gemm defines it: bit for
 // bit what every target with FMA computes. epilogue(x, i, j) gets and gives the type of the sums, or float
-// where they are integers and C is not.
-template <class A, class B, class C, class Epilogue>
+// where they are integers and C is not. Zero points, of integers: a_zero(i) and b_zero(j) give those of row i of A and
+// of column j of B.
+template <class A, class B, class C, class Epilogue, class AZero, class BZero>
 void gemm(const View<A, 2>& a, const View<B, 2>& b, const View<C, 2>& c, double alpha, double beta,
-          Epilogue epilogue) {
+          Epilogue epilogue, AZero a_zero, BZero b_zero) {
   using Sum = Accumulator<std::remove_const_t<A>>;
   const auto scale = static_cast<Sum>(alpha), start = static_cast<Sum>(beta);
   const index_t depth = scale == Sum{0} ? 0 : a.extent(1);
@@ -45,8 +46,10 @@ void gemm(const View<A, 2>& a, const View<B, 2>& b, const View<C, 2>& c, double 
         if (start != Sum{0} && start != Sum{1}) sum = start * sum;
       }
       for (index_t k = 0; k < depth; ++k) {
-        const auto x = static_cast<Sum>(a(i, k)), y = static_cast<Sum>(b(k, j));
+        auto x = static_cast<Sum>(a(i, k)), y = static_cast<Sum>(b(k, j));
         if constexpr (std::is_integral_v<Sum>) {  // wraps
+          x -= a_zero(i);
+          y -= b_zero(j);
           sum =
               static_cast<Sum>(static_cast<std::uint32_t>(sum) + static_cast<std::uint32_t>(x * y));
         } else {
@@ -60,6 +63,13 @@ void gemm(const View<A, 2>& a, const View<B, 2>& b, const View<C, 2>& c, double 
       }
     }
   }
+}
+
+template <class A, class B, class C, class Epilogue>
+void gemm(const View<A, 2>& a, const View<B, 2>& b, const View<C, 2>& c, double alpha, double beta,
+          Epilogue epilogue) {
+  const auto none = [](index_t) { return 0; };
+  gemm(a, b, c, alpha, beta, epilogue, none, none);
 }
 
 template <class A, class B, class C>
