@@ -354,15 +354,15 @@ TEST_CASE("convolutions of usual shapes") {
   });
 }
 
-// The errors of Winograd's algorithms, over the unit roundoff and the sum of the magnitudes of the products.
+// The errors of Winograd's algorithms, over unit roundoff, largest magnitude of x and sum of the filter's magnitudes.
 TEST_CASE("Winograd's algorithms keep their error bounds") {
   struct Bound {
     ConvAlgorithm algorithm;
     double factor;  // as ops/conv.h states it
   };
-  constexpr Bound kBounds[] = {{ConvAlgorithm::kWinograd2, 1},
-                               {ConvAlgorithm::kWinograd4, 1},
-                               {ConvAlgorithm::kWinograd6, 1}};
+  constexpr Bound kBounds[] = {{ConvAlgorithm::kWinograd2, 8},
+                               {ConvAlgorithm::kWinograd4, 256},
+                               {ConvAlgorithm::kWinograd6, 512}};
   for_each_target([&](Target target) {
     Workspace space;
     Random& random = space.random;
@@ -389,7 +389,7 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
         const Tensor<float> y(space.y, c.y, tensor_strides(y_layout, c.y, random), Edge::kEnd);
         Tensor<float>(x).fill(random, Values::kModerate);
         Tensor<float>(w).fill(random, Values::kModerate);
-        auto expected = y.copy(), magnitudes = y.copy();
+        auto expected = y.copy();
         ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry);
         std::vector<float> bias(static_cast<std::size_t>(out), 0.5f);
         StdThreads executor{threads};
@@ -409,20 +409,21 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
         } else {
           conv2d(vx, vw, vy, options, epilogue);
         }
-        const auto make_positive = [](float& v, const Axes&) { v = std::abs(v); };
-        Tensor<float>::for_each(x.view(), make_positive);
-        Tensor<float>::for_each(w.view(), make_positive);
-        ref::conv(x.read_only(), w.read_only(), y.view_of(magnitudes), c.geometry);
-        const auto sizes = y.view_of(magnitudes);
-        tally.add(y.difference(expected,
-                               [&](float got, float want, const Axes& at) {
-                                 const double size = sizes(at[0], at[1], at[2], at[3], at[4]);
-                                 const double exact = want + (with_bias ? 0.5 : 0);
-                                 const double unit = std::numeric_limits<float>::epsilon() / 2;
-                                 const double error = std::abs(got - exact);
-                                 static double most[3]; double& m = most[&bound - kBounds]; if (error / (unit * size) > m) { m = error / (unit * size); std::printf("bound %d: %g\n", (int)(&bound - kBounds), m); }
-                                 return error <= bound.factor * unit * (size + 1);
-                               }),
+        double largest = 0;
+        Tensor<float>::for_each(x.view(), [&largest](float v, const Axes&) {
+          largest = std::max<double>(largest, std::abs(v));
+        });
+        std::vector<double> filters(static_cast<std::size_t>(out));
+        Tensor<float>::for_each(w.view(), [&filters](float v, const Axes& at) {
+          filters[static_cast<std::size_t>(at[0])] += std::abs(v);
+        });
+        const auto is_good = [&](float got, float want, const Axes& at) {
+          const double exact = want + (with_bias ? 0.5 : 0);
+          const double unit = std::numeric_limits<float>::epsilon() / 2;
+          const double size = largest * filters[static_cast<std::size_t>(at[4])];
+          return std::abs(got - exact) <= bound.factor * unit * (size + 1);
+        };
+        tally.add(y.difference(expected, is_good),
                   [&] { return describe(c) + " " + std::string(name(bound.algorithm)); });
       }
     }
@@ -509,6 +510,20 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
        "conv2d: epilogue, step 0: expected a residual with the 4 axes of y, got 2");
   says([&] { conv2d(vx, vw, vy, {}, epi::residual(nhwc(x.data(), {1, 4, 4, 8}))); },
        "conv2d: epilogue, step 0: expected extents {1, 4, 3, 8}, those of y, got {1, 4, 4, 8}");
+  says([&] { conv2d(vx, vw, vy, {.algorithm = ConvAlgorithm::kWinograd4}); },
+       "conv2d: options.algorithm: expected one that keeps the bits, as options.numerics is "
+       "kReproducible, got winograd4");
+  says(
+      [&] {
+        conv2d(vx, ohwi(w.data(), {8, 3, 3, 2}), vy,
+               {.groups = 2, .algorithm = ConvAlgorithm::kWinograd4, .numerics = Numerics::kFast});
+      },
+      "conv2d: options.algorithm: expected another for this problem: winograd4 is for 3x3 filters "
+      "of "
+      "floats, stride 1, dilation 1, one group, got it");
+  CHECK(message_of([&] {
+          conv2d(vx, vw, vy, {.algorithm = ConvAlgorithm::kDepthwise});
+        }).ends_with("got 1 groups of 4 channels"));
   const auto packed = pack_conv2d(vw);
   says([&] { conv2d(vx, packed, nhwc(y.data(), {1, 2, 2, 8}), {.stride = {2, 2}}); },
        "conv2d: options.stride: expected {1, 1, 1}, for which w was packed, got {1, 2, 2}");
@@ -528,6 +543,25 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
           conv2d(vx, vw, vy, {.context = &context});
         }).starts_with("conv2d: context.scratch: expected at least"));
   CHECK(std::all_of(y.begin(), y.end(), [](float v) { return v == 7; }));
+}
+
+TEST_CASE("algorithms of convolutions have names, and explain_conv2d gives reasons") {
+  CHECK(parse_conv_algorithm("depthwise") == ConvAlgorithm::kDepthwise);
+  CHECK(parse_conv_algorithm(name(ConvAlgorithm::kWinograd6)) == ConvAlgorithm::kWinograd6);
+  CHECK_FALSE(parse_conv_algorithm("fft"));
+  std::vector<float> x(10 * 10 * 32), w(9 * 32 * 32), y(10 * 10 * 32);
+  const auto vx = nhwc(x.data(), {1, 10, 10, 32});
+  const auto explain = [&](index_t channels, const ConvOptions<2>& options) {
+    return explain_conv2d(vx, ohwi(w.data(), {index_t{32}, index_t{3}, index_t{3}, channels}),
+                          nhwc(y.data(), {1, 8, 8, 32}), options);
+  };
+  CHECK(explain(32, {}).algorithm == ConvAlgorithm::kImplicitGemm);
+  CHECK(explain(32, {}).in_place);
+  CHECK(explain(1, {.groups = 32}).algorithm == ConvAlgorithm::kDepthwise);
+  CHECK(explain(32, {.numerics = Numerics::kFast}).algorithm == ConvAlgorithm::kWinograd4);
+  CHECK(explain(1, {.groups = 32})
+            .to_string()
+            .ends_with("each group has one channel; x is read in place"));
 }
 
 TEST_CASE("what explain_conv2d says of the workspace is true") {

@@ -31,7 +31,10 @@ namespace tessera::inline TESSERA_ABI {
 // the same bits on every target with FMA, whatever the algorithm, layout, threads and vectors. Padding takes part
 // as zeros, so infinite weights there give NaN. Integers: exact, of x - x_zero_point; sums wrap modulo 2^32. Then
 // the epilogue with rows of all pixels and columns of co: epi::bias(b[co]), epi::residual(View of y's axes), ..; and
-// one rounding to TY. Numerics::kFast allows Winograd's algorithm.
+// one rounding to TY.
+// Numerics::kFast allows Winograd's algorithms (ConvAlgorithm). Their error was at most 3, 70, 123 times 2^-24 *
+// max|x| * sum|w| of the filter, with tiles of 2x2, 4x4, 6x6 outputs, over random x and w of magnitudes from 2^-4 to
+// 2^4; tests hold them to 8, 256 and 512 times.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match, that are negative, or that leave
 // nothing of x, groups that don't divide the channels, strides and dilations less than 1, negative padding, null
