@@ -23,10 +23,12 @@
 namespace tessera::test {
 namespace {
 
+using Axes = std::array<index_t, 5>;
+
 struct ConvCase {
   int rank = 2;
   Axes x{}, w{}, y{};  // extents
-  TensorLayout x_layout{}, w_layout{}, y_layout{};
+  Order x_order{}, w_order{}, y_order{};
   ref::ConvGeometry geometry;
   std::array<index_t, 3> pad_end{}, output_padding{};
   Values values = Values::kModerate;
@@ -43,17 +45,16 @@ std::string describe(const ConvCase& c) {
          list(c.y) + " stride " + list(g.stride) + " dilation " + list(g.dilation) + " padding " +
          list(g.padding) + list(c.pad_end) + " groups " + std::to_string(g.groups) + " zero " +
          std::to_string(g.x_zero_point) + " rank " + std::to_string(c.rank) + " layouts " +
-         std::to_string(static_cast<int>(c.x_layout)) +
-         std::to_string(static_cast<int>(c.w_layout)) +
-         std::to_string(static_cast<int>(c.y_layout)) + " epilogue " + std::to_string(c.epilogue) +
+         std::to_string(static_cast<int>(c.x_order)) + std::to_string(static_cast<int>(c.w_order)) +
+         std::to_string(static_cast<int>(c.y_order)) + " epilogue " + std::to_string(c.epilogue) +
          " packed " + std::to_string(c.packed) + " small caches " + std::to_string(c.small_caches) +
          " threads " + std::to_string(c.threads) + " kc " + std::to_string(c.kc);
 }
 
-TensorLayout any_layout(Random& random) {
-  constexpr std::array kLayouts = {TensorLayout::kChannelsLast, TensorLayout::kChannelsLast,
-                                   TensorLayout::kChannelsFirst, TensorLayout::kAny};
-  return kLayouts[static_cast<std::size_t>(random.below(4))];
+Order any_order(Random& random) {
+  constexpr std::array kLikely = {Order::kDense, Order::kDense, Order::kApart,
+                                  Order::kChannelsFirst, Order::kAny};
+  return kLikely[static_cast<std::size_t>(random.below(5))];
 }
 
 // A small problem; its y may be empty, then it is drawn again.
@@ -95,7 +96,7 @@ ConvCase random_case(Random& random, bool transposed) {
     }
     if (least > 0) break;
   }
-  c.x_layout = any_layout(random), c.w_layout = any_layout(random), c.y_layout = any_layout(random);
+  c.x_order = any_order(random), c.w_order = any_order(random), c.y_order = any_order(random);
   c.values = random.below(4) == 0 ? Values::kAnyBits : Values::kModerate;
   c.epilogue = static_cast<int>(random.below(transposed ? 3 : 4));
   c.packed = random.below(2) == 0;
@@ -125,12 +126,12 @@ Options options_of(const ConvCase& c, Context& context) {
 }
 
 template <class X, class W, class Y>
-void call(const ConvCase& c, const Tensor<X>& x, const Tensor<W>& w, const Tensor<Y>& y,
-          Context& context, const Tensor<float>* residual, Epilogue epilogue) {
+void call(const ConvCase& c, const Tensor<X, 5>& x, const Tensor<W, 5>& w, const Tensor<Y, 5>& y,
+          Context& context, const Tensor<float, 5>* residual, Epilogue epilogue) {
   const auto run = [&]<int kRank>(auto conv, auto pack, auto options) {
-    if (residual) epilogue = epilogue | epi::residual(residual->template of_rank<kRank>());
-    const auto from = x.template of_rank<kRank>(), filters = w.template of_rank<kRank>();
-    const auto to = y.template of_rank<kRank>();
+    if (residual) epilogue = epilogue | epi::residual(residual->template with_spatial<kRank>());
+    const auto from = x.template with_spatial<kRank>(), filters = w.template with_spatial<kRank>();
+    const auto to = y.template with_spatial<kRank>();
     if (c.packed) {
       conv(from, pack(filters, options), to, options, epilogue);
     } else {
@@ -170,17 +171,17 @@ std::string run_case(Workspace& space, Target target, ConvCase c, Digest* digest
     c.geometry.x_zero_point =
         random.below(2) == 0 ? static_cast<int>(random.value<X>(c.values)) : 0;
   }
-  const auto place = [&]<class T>(GuardedMemory& memory, const Axes& extents, TensorLayout layout) {
-    return Tensor<T>(memory, extents, tensor_strides(layout, extents, random),
-                     random.below(2) == 0 ? Edge::kStart : Edge::kEnd);
+  const auto place = [&]<class T>(GuardedMemory& memory, const Axes& extents, Order order) {
+    return Tensor<T, 5>(memory, random, extents, order,
+                        random.below(2) == 0 ? Edge::kStart : Edge::kEnd);
   };
-  const auto x = place.template operator()<X>(space.x, c.x, c.x_layout);
-  const auto w = place.template operator()<W>(space.w, c.w, c.w_layout);
-  const auto y = place.template operator()<Y>(space.y, c.y, c.y_layout);
-  const auto residual = place.template operator()<float>(space.residual, c.y, c.y_layout);
-  Tensor<X>(x).fill(random, c.values);
-  Tensor<W>(w).fill(random, c.values);
-  Tensor<float>(residual).fill(random, Values::kModerate);
+  auto x = place.template operator()<X>(space.x, c.x, c.x_order);
+  auto w = place.template operator()<W>(space.w, c.w, c.w_order);
+  const auto y = place.template operator()<Y>(space.y, c.y, c.y_order);
+  auto residual = place.template operator()<float>(space.residual, c.y, c.y_order);
+  x.fill(random, c.values);
+  w.fill(random, c.values);
+  residual.fill(random, Values::kModerate);
   auto old_x = x.copy();
   auto old_w = w.copy();
   auto expected = y.copy();
@@ -239,7 +240,7 @@ std::string run_case(Workspace& space, Target target, ConvCase c, Digest* digest
   };
   ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry, steps);
   if (digest != nullptr) {
-    Tensor<Y>::for_each(y.view(), [digest](Y v, const Axes&) {
+    y.for_each_index([digest](Y v, const Axes&) {
       const double x = as_double(v);
       digest->add(x != x ? std::numeric_limits<double>::quiet_NaN()
                          : x);  // NaNs have no fixed bits
@@ -380,15 +381,15 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
       c.geometry.padding = {0, padding[0], padding[1]};
       const bool with_bias = random.below(2) == 0, packed = random.below(2) == 0;
       const int threads = 1 + static_cast<int>(random.below(3));
-      const TensorLayout x_layout = any_layout(random), w_layout = any_layout(random),
-                         y_layout = any_layout(random);
+      const Order x_order = any_order(random), w_order = any_order(random),
+                  y_order = any_order(random);
       if (sampler.skip()) continue;
       for (const Bound& bound : kBounds) {
-        const Tensor<float> x(space.x, c.x, tensor_strides(x_layout, c.x, random), Edge::kEnd);
-        const Tensor<float> w(space.w, c.w, tensor_strides(w_layout, c.w, random), Edge::kEnd);
-        const Tensor<float> y(space.y, c.y, tensor_strides(y_layout, c.y, random), Edge::kEnd);
-        Tensor<float>(x).fill(random, Values::kModerate);
-        Tensor<float>(w).fill(random, Values::kModerate);
+        Tensor<float, 5> x(space.x, random, c.x, x_order, Edge::kEnd);
+        Tensor<float, 5> w(space.w, random, c.w, w_order, Edge::kEnd);
+        Tensor<float, 5> y(space.y, random, c.y, y_order, Edge::kEnd);
+        x.fill(random, Values::kModerate);
+        w.fill(random, Values::kModerate);
         auto expected = y.copy();
         ref::conv(x.read_only(), w.read_only(), y.view_of(expected), c.geometry);
         std::vector<float> bias(static_cast<std::size_t>(out), 0.5f);
@@ -403,18 +404,17 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
                                      .context = &context};
         Epilogue epilogue;
         if (with_bias) epilogue = epi::bias(row_major(bias, {out}));
-        const auto vx = x.of_rank<2>(), vw = w.of_rank<2>(), vy = y.of_rank<2>();
+        const auto vx = x.with_spatial<2>(), vw = w.with_spatial<2>(), vy = y.with_spatial<2>();
         if (packed) {
           conv2d(vx, pack_conv2d(vw, options), vy, options, epilogue);
         } else {
           conv2d(vx, vw, vy, options, epilogue);
         }
         double largest = 0;
-        Tensor<float>::for_each(x.view(), [&largest](float v, const Axes&) {
-          largest = std::max<double>(largest, std::abs(v));
-        });
+        x.for_each_index(
+            [&largest](float v, const Axes&) { largest = std::max<double>(largest, std::abs(v)); });
         std::vector<double> filters(static_cast<std::size_t>(out));
-        Tensor<float>::for_each(w.view(), [&filters](float v, const Axes& at) {
+        w.for_each_index([&filters](float v, const Axes& at) {
           filters[static_cast<std::size_t>(at[0])] += std::abs(v);
         });
         const auto is_good = [&](float got, float want, const Axes& at) {

@@ -17,6 +17,7 @@
 #include "tessera/core/quantized_matrix.h"
 #include "tessera/core/scratch.h"
 #include "tessera/core/view.h"
+#include "tessera/core/window.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/affine_quantize.h"
 #include "tessera/ops/calibration.h"
@@ -28,8 +29,11 @@
 #include "tessera/ops/import_quantized.h"
 #include "tessera/ops/packed.h"
 #include "tessera/ops/packed_filters.h"
+#include "tessera/ops/pad.h"
+#include "tessera/ops/pool.h"
 #include "tessera/ops/quantization_error.h"
 #include "tessera/ops/quantize.h"
+#include "tessera/ops/resize.h"
 #include "tessera/ops/row_statistics.h"
 #include "tessera/ops/zero_points.h"
 #include "tessera/ref/affine_quantize.h"
@@ -38,5 +42,8 @@
 #include "tessera/ref/fp8_quantize.h"
 #include "tessera/ref/gemm.h"
 #include "tessera/ref/hadamard.h"
+#include "tessera/ref/pad.h"
+#include "tessera/ref/pool.h"
+#include "tessera/ref/resize.h"
 
 #endif  // TESSERA_TESSERA_H_

@@ -13,6 +13,7 @@
 #include "tessera/kernels/block_formats-inl.h"
 #include "tessera/kernels/depthwise-inl.h"
 #include "tessera/kernels/gemm-inl.h"
+#include "tessera/kernels/image-inl.h"
 #include "tessera/kernels/kernel_table.h"
 #include "tessera/kernels/weights_gemm-inl.h"
 #include "tessera/kernels/winograd-inl.h"
@@ -65,6 +66,7 @@ inline detail::KernelTable kernel_table() {
   table.winograd[1] = winograd::kernels<4>();
   table.winograd[2] = winograd::kernels<6>();
   table.blocks = block_kernels();
+  table.image = image_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
 #if !TESSERA_INHERITS_WEIGHTS

@@ -10,6 +10,7 @@
 #include "tessera/kernels/block_kernels.h"
 #include "tessera/kernels/depthwise_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/image_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
 #include "tessera/kernels/winograd_kernels.h"
 
@@ -27,6 +28,7 @@ struct KernelTable {
   WinogradKernels winograd[3]{};  // of 2, 4 and 6 outputs
   WeightKernels weights{};
   BlockKernels blocks{};
+  ImageKernels image{};
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -60,6 +62,7 @@ struct KernelTable {
     }
     if (weights.rows == 0) weights = slower.weights;
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
+    if (image.f32.max_pool == nullptr) image = slower.image;
   }
 };
 
