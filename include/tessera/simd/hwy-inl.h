@@ -46,6 +46,10 @@ using Rebind = TagOf<T, D::kLmul* int{sizeof(T)}, D::kFraction* int{sizeof(Lane<
 template <class T, class D>
 using Repartition = Tag<T, D::kLmul, D::kFraction>;
 
+// Integers of half as many bits.
+template <class D>
+using HalfLane = std::conditional_t<sizeof(Lane<D>) == 4, int16_t, int8_t>;
+
 // bf16 and f16 travel as their bits.
 template <class T>
 using Raw = std::conditional_t<std::is_same_v<T, bf16> || std::is_same_v<T, f16>, uint16_t, T>;
@@ -193,6 +197,15 @@ TESSERA_INLINE V neg_mul_add(V a, V b, V c) {
 }
 
 template <class D>
+TESSERA_INLINE Vec<D> mul_scalar(D d, Lane<D> a, Vec<D> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vfmul(b, a, lanes(d));
+#else
+  return mul(set(d, a), b);
+#endif
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> mul_add_scalar(D d, Lane<D> a, Vec<D> b, Vec<D> c) {
 #if HWY_TARGET == HWY_RVV
   // From a broadcast, compilers never find vfmacc.vf, which reads `a` from a scalar register and
@@ -299,6 +312,29 @@ inline constexpr bool kHasF16Conversion = true;
 inline constexpr bool kHasF16Conversion = false;
 #endif
 
+#if HWY_TARGET == HWY_RVV
+// Exponent and mantissa where f32 has them, and a product that moves the exponent, which is exact, for nothing flushes
+// subnormals here. Ten instructions where f16_to_f32 took 32: comparisons and masks take scalars as they are.
+// Why not Zvfhmin's one instruction, where a probe at run time finds it: Highway's target is plain V, so each use would
+// be a branch around inline assembly, for at most 4 % of the instructions of a row times Q4_0 (VLEN 256, 2026-11).
+template <class D, class VN>
+TESSERA_INLINE Vec<D> f16_to_f32_by_product(D d, VN v) {
+  const HwyTag<D> df;
+  const hn::RebindToSigned<decltype(df)> di;
+  const hn::RebindToUnsigned<decltype(df)> du;
+  const size_t n = lanes(d);
+  const auto wide = hn::PromoteTo(di, hn::BitCast(hn::RebindToSigned<hn::DFromV<VN>>(), v));
+  const auto bits = __riscv_vand(__riscv_vsll(wide, 13, n), static_cast<int32_t>(0x8fffe000u), n);
+  const auto value = hn::BitCast(du, __riscv_vfmul(hn::BitCast(df, bits), 0x1p112f, n));
+  const auto magnitude = __riscv_vsll(hn::BitCast(du, bits), 1, n);
+  const auto infinite =
+      __riscv_vor_mu(__riscv_vmsgtu(magnitude, 0x1effffffu, n), value, value, 0x7f800000u, n);
+  const auto quiet =
+      __riscv_vor_mu(__riscv_vmsgtu(magnitude, 0x1f000000u, n), infinite, infinite, 0x400000u, n);
+  return hn::BitCast(df, quiet);
+}
+#endif
+
 template <class D, class DN>
 TESSERA_INLINE Vec<D> promote(D d, DN dn, Vec<DN> v) {
   if constexpr (std::is_same_v<Lane<DN>, bf16>) {
@@ -309,7 +345,11 @@ TESSERA_INLINE Vec<D> promote(D d, DN dn, Vec<DN> v) {
     const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
     return hn::PromoteTo(HwyTag<D>(), hn::BitCast(dh, v));
   } else {
+#if HWY_TARGET == HWY_RVV
+    return f16_to_f32_by_product(d, v);
+#else
     return f16_to_f32(d, dn, v);
+#endif
   }
 }
 
@@ -326,6 +366,18 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
   } else {
     return f32_to_f16(dn, d, v);
   }
+}
+
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away(DN dn, D d, Vec<D> v) {
+#if HWY_TARGET == HWY_RVV
+  // To 16 bits, with a rounding mode that only scalar conversions have as part of the instruction. The compiler sets
+  // the register once for conversions that follow each other.
+  const auto words = __riscv_vfncvt_x(v, __RISCV_FRM_RMM, lanes(d));
+  return __riscv_vncvt_x(words, lanes(d));
+#else
+  return round_away_by_shift(dn, d, v);
+#endif
 }
 
 // ---- Across lanes
@@ -400,11 +452,30 @@ TESSERA_INLINE Vec<D> dot2_i16(D, V a, V b, Vec<D> c) {
 }
 
 template <class D>
-TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
+TESSERA_INLINE Vec<D> mul_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vwmul(b, a, lanes(d));
+#else
+  return hn::Mul(set(d, a), hn::PromoteTo(HwyTag<D>(), b));
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b,
+                                          Vec<D> c) {
 #if HWY_TARGET == HWY_RVV
   return __riscv_vwmacc(c, a, b, lanes(d));
 #else
   return hn::Add(c, hn::Mul(set(d, a), hn::PromoteTo(HwyTag<D>(), b)));
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> add_wide(D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vwadd_wv(b, a, lanes(d));
+#else
+  return hn::Add(b, hn::PromoteTo(HwyTag<D>(), a));
 #endif
 }
 

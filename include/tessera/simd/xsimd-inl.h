@@ -267,6 +267,11 @@ TESSERA_INLINE xs::batch<T, Arch> neg_mul_add(xs::batch<T, Arch> a, xs::batch<T,
 }
 
 template <class D>
+TESSERA_INLINE Vec<D> mul_scalar(D d, Lane<D> a, Vec<D> b) {
+  return mul(set(d, a), b);
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> mul_add_scalar(D d, Lane<D> a, Vec<D> b, Vec<D> c) {
 #if defined(__riscv_v_fixed_vlen)
   using Register = typename decltype(c.data)::register_type;
@@ -402,6 +407,11 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
   return load(dn, to.data());
 }
 
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away(DN dn, D d, Vec<D> v) {
+  return round_away_by_shift(dn, d, v);
+}
+
 // ---- Across lanes
 
 template <class D>
@@ -467,9 +477,24 @@ TESSERA_INLINE Vec<D> dot2_i16([[maybe_unused]] D d, Vec<Repartition<int16_t, D>
 #endif
 }
 
+// Integers of half as many bits.
 template <class D>
-TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
-  return c + set(d, a) * promote(d, Rebind<int16_t, D>(), b);
+using HalfLane = std::conditional_t<sizeof(Lane<D>) == 4, int16_t, int8_t>;
+
+template <class D>
+TESSERA_INLINE Vec<D> add_wide(D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+  return b + promote(d, Rebind<HalfLane<D>, D>(), a);
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b) {
+  return set(d, a) * promote(d, Rebind<HalfLane<D>, D>(), b);
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b,
+                                          Vec<D> c) {
+  return c + mul_scalar_wide(d, a, b);
 }
 
 template <class D>
