@@ -39,6 +39,12 @@ template <class D>
 struct FullMemory {
   using T = Lane<D>;
   static void dup(const T* from, T* out) { store(D(), load_dup(D(), from), out); }
+  static void two_at_once(const T* from, T* out) {
+    auto a = zero(D()), b = a;
+    load_two(D(), from, a, b);
+    store(D(), a, out);
+    store(D(), b, out + lanes(D()));
+  }
   static void stream_out(const T* in, T* to) { stream(D(), load(D(), in), to); }
   static void two(const T* in, T* to) {
     interleave(D(), load(D(), in), load(D(), in + lanes(D())), to);
@@ -55,7 +61,7 @@ struct FullMemory {
 
   template <int LMUL>
   static FullMemoryTable<T> ops() {
-    FullMemoryTable<T> r{&dup, &stream_out, nullptr, nullptr, &transposed};
+    FullMemoryTable<T> r{&dup, &two_at_once, &stream_out, nullptr, nullptr, &transposed};
     if constexpr (LMUL == 1) {
       r.interleave2 = &two;
       r.interleave4 = &four;

@@ -362,6 +362,13 @@ void check_tag_memory(Report& r, const TagTable<T>& ops) {
   ops.full.load_dup(one.data(), out.data());
   for (size_t i = 0; i < n; ++i) check(r, "load_dup", i, out[i], in[0]);
 
+  const std::vector<T> two = random_bits<T>(2 * n);
+  Guarded<T> from(2 * n);
+  for (size_t i = 0; i < 2 * n; ++i) from[i] = two[i];
+  std::vector<T> both(2 * n);
+  ops.full.load_two(from.data(), both.data());
+  for (size_t i = 0; i < 2 * n; ++i) check(r, "load_two", i, both[i], two[i]);
+
   Guarded<T> page(4096 / sizeof(T));  // starts at a page, and so is aligned
   ops.full.stream(in.data(), page.data());
   for (size_t i = 0; i < n; ++i) check(r, "stream", i, page[i], in[i]);

@@ -29,6 +29,7 @@ struct MemoryTable {
 template <class T>
 struct FullMemoryTable {
   void (*load_dup)(const T* from, T* out);
+  void (*load_two)(const T* from, T* out);
   void (*stream)(const T* in, T* to);
   void (*interleave2)(const T* in, T* to);
   void (*interleave4)(const T* in, T* to);

@@ -117,24 +117,53 @@ TESSERA_INLINE void make_scales(const int32_t* extremes, float divisor, float fa
     const auto scale = div(bit_cast(d, load_n(di, extremes + i, left)), set(d, divisor));
     const auto inverse = div(set(d, 1.0f), scale);
     const auto finite = select(lt(largest, abs(inverse)), zero(d), inverse);
-    store_n(d, mul(finite, set(d, factor)), inverses + i, left);
+    store_n(d, mul_scalar(d, factor, finite), inverses + i, left);
     store_n(dh, demote(dh, d, scale), scales + i, left);
   }
 }
 
-// The bits of the largest magnitude of 32 numbers: floats compare as their bits do.
-template <class D, Fill kFill>
-TESSERA_INLINE int32_t largest_magnitude(const float* x) {
+template <class D, class V, class... More>
+TESSERA_INLINE void load_block_pairs(D d, const float* x, V& v, V& next, More&... more);
+
+// v... = a block each, of consecutive ones that fill one vector.
+template <class D, class V, class... More>
+TESSERA_INLINE void load_blocks(D d, const float* x, V& v, More&... more) {
+  if constexpr (sizeof...(more) == 0) {
+    v = load(d, x);
+  } else {
+    load_block_pairs(d, x, v, more...);
+  }
+}
+template <class D, class V, class... More>
+TESSERA_INLINE void load_block_pairs(D d, const float* x, V& v, V& next, More&... more) {
+  load_two(d, x, v, next);
+  if constexpr (sizeof...(more) > 0) load_blocks(d, x + 64, more...);
+}
+
+// The bits of the largest magnitude of each of some blocks: floats compare as their bits do.
+template <class D, Fill kFill, size_t... kB>
+TESSERA_INLINE void find_largest(const float* x, int32_t* to, std::index_sequence<kB...>) {
   const D d;
   const Rebind<int32_t, D> di;
-  const auto magnitude = set(di, 0x7fffffff);
   const size_t step = step_of<kFill>(d, 32);
-  auto largest = bit_and(bit_cast(di, load_some<kFill>(d, x, 32)), magnitude);
-  for (size_t i = step; i < 32; i += step) {
-    const auto v = load_some<kFill>(d, x + i, 32 - i);
-    largest = max(largest, bit_and(bit_cast(di, v), magnitude));
-  }
-  return reduce_max(di, largest);
+  with_accumulators<sizeof...(kB)>(d, [&](auto&... v) TESSERA_LAMBDA {
+    if constexpr (kFill == Fill::kOne) {
+      load_blocks(d, x, v...);
+    } else {
+      ((v = load_some<kFill>(d, x + 32 * kB, 32)), ...);
+    }
+    with_accumulators<sizeof...(kB)>(di, [&](auto&... largest) TESSERA_LAMBDA {
+      ((largest = bit_cast(di, abs(v))), ...);
+      for (size_t i = step; i < 32; i += step) {
+        const auto more = [&](size_t b) TESSERA_LAMBDA {
+          return bit_cast(di, abs(load_some<kFill>(d, x + 32 * b + i, 32 - i)));
+        };
+        ((largest = max(largest, more(kB))), ...);
+      }
+      const int32_t found[] = {reduce_max(di, largest)...};
+      std::memcpy(to, found, sizeof found);
+    });
+  });
 }
 
 // f(i, std::make_index_sequence<N>()) for blocks i to i + N of n: N as many as are taken together, or 1.
@@ -163,7 +192,12 @@ TESSERA_INLINE void store_q8_0(const float* x, const float* inverses, std::byte*
   };
   for (size_t j = 0; j < 32; j += step) {
     with_accumulators<sizeof...(kB)>(d, [&](auto&... v) TESSERA_LAMBDA {
-      ((v = mul_scalar(d, inverses[kB], load_some<kFill>(d, x + 32 * kB + j, 32 - j))), ...);
+      if constexpr (kFill == Fill::kOne) {
+        load_blocks(d, x, v...);
+      } else {
+        ((v = load_some<kFill>(d, x + 32 * kB + j, 32 - j)), ...);
+      }
+      ((v = mul_scalar(d, inverses[kB], v)), ...);
       with_accumulators<sizeof...(kB)>(dn, [&](auto&... code) TESSERA_LAMBDA {
         ((code = round_away(dn, d, v)), ...);
         (store_some<kFill>(dn, code, codes(kB) + j, 32 - j), ...);
@@ -179,11 +213,9 @@ index_t quantize_q8_0(const float* x, std::byte* blocks, index_t count) {
     f16 scales[kChunk];
     float inverses[kChunk];
     const index_t wanted = count - done < kChunk ? count - done : kChunk;
-    for_blocks<kFill>(
-        wanted, [&]<size_t... kB>(index_t i, std::index_sequence<kB...>) TESSERA_LAMBDA {
-          const int32_t found[] = {largest_magnitude<D, kFill>(x + 32 * (i + index_t{kB}))...};
-          std::memcpy(largest + i, found, sizeof found);
-        });
+    for_blocks<kFill>(wanted, [&](index_t i, auto together) TESSERA_LAMBDA {
+      find_largest<D, kFill>(x + 32 * i, largest + i, together);
+    });
     const index_t n = count_ordinary(largest, wanted, 127 * 65504.0f);
     make_scales(largest, 127, 1, n, scales, inverses);
     for_blocks<kFill>(
@@ -236,15 +268,18 @@ index_t quantize_q4_0(const float* x, std::byte* blocks, index_t count) {
     f16 scales[kChunk];
     float inverses[kChunk];
     const index_t wanted = count - done < kChunk ? count - done : kChunk;
-    for (index_t i = 0; i < wanted; ++i) extremes[i] = extreme<D, kFill>(x + 32 * i);
+    for_blocks<kFill>(wanted,
+                      [&]<size_t... kB>(index_t i, std::index_sequence<kB...>) TESSERA_LAMBDA {
+                        const int32_t found[] = {extreme<D, kFill>(x + 32 * (i + index_t{kB}))...};
+                        std::memcpy(extremes + i, found, sizeof found);
+                      });
     const index_t n = count_ordinary(extremes, wanted, 8 * 65504.0f);
     make_scales(extremes, -8, kFixedPoint, n, scales, inverses);
     for (index_t i = 0; i < n; ++i, x += 32, blocks += sizeof(BlockQ4_0)) {
       std::memcpy(__builtin_assume_aligned(blocks, 2), &scales[i], sizeof(f16));
       auto* const codes = reinterpret_cast<uint8_t*>(blocks + sizeof(f16));
-      const auto inverse = set(d, inverses[i]);
       const auto code = [&](const float* p, size_t left) TESSERA_LAMBDA {
-        const auto y = add(mul(load_some<kFill>(d, p, left), inverse), middle);
+        const auto y = add(mul_scalar(d, inverses[i], load_some<kFill>(d, p, left)), middle);
         return min(largest_code, shr<24>(to_int_in_range(y)));
       };
       for (size_t j = 0; j < 16; j += step) {

@@ -62,6 +62,8 @@ concept MemoryOps = requires(D d, Lane<D> x, const Lane<D>* from, Lane<D>* to, s
 // Full vectors of every type.
 template <class D>
 concept FullMemoryOps = MemoryOps<D> && requires(D d, const Lane<D>* from, Lane<D>* to, size_t n) {
+  // a = load(d, from), b = load(d, from + lanes(d)).
+  { load_two(d, from, std::declval<Vec<D>&>(), std::declval<Vec<D>&>()) } -> std::same_as<void>;
   // *from in every lane.
   { load_dup(d, from) } -> std::same_as<Vec<D>>;
   // A store that bypasses the caches where that exists. `to` must be aligned to the bytes of the

@@ -111,6 +111,31 @@ TESSERA_INLINE Vec<D> load_n(D, const Lane<D>* p, size_t n) {
 }
 
 template <class D>
+TESSERA_INLINE void load_two(D d, const Lane<D>* p, Vec<D>& a, Vec<D>& b) {
+#if HWY_TARGET == \
+    HWY_RVV  // one group of registers, loaded at once (Highway's UpperHalf would slide it)
+  if constexpr (std::is_same_v<D, Tag<float, 4>>) {
+    const auto both = load(Tag<float, 8>(), p);
+    a = __riscv_vget_f32m4(both, 0);
+    b = __riscv_vget_f32m4(both, 1);
+    return;
+  } else if constexpr (std::is_same_v<D, Tag<float, 2>>) {
+    const auto both = load(Tag<float, 4>(), p);
+    a = __riscv_vget_f32m2(both, 0);
+    b = __riscv_vget_f32m2(both, 1);
+    return;
+  } else if constexpr (std::is_same_v<D, Tag<float, 1>>) {
+    const auto both = load(Tag<float, 2>(), p);
+    a = __riscv_vget_f32m1(both, 0);
+    b = __riscv_vget_f32m1(both, 1);
+    return;
+  }
+#endif
+  a = load(d, p);
+  b = load(d, p + lanes(d));
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> load_dup(D d, const Lane<D>* p) {
   return set(d, *p);
 }
@@ -313,6 +338,28 @@ inline constexpr bool kHasF16Conversion = false;
 #endif
 
 #if HWY_TARGET == HWY_RVV
+// Adding 2^13 times the power of two below a number (2^-14 at least, where subnormals begin) rounds it to 11 bits, which
+// are then the last ones. Half the instructions of f32_to_f16.
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> f32_to_f16_by_sum(D d, Vec<D> v) {
+  const HwyTag<D> df;
+  const hn::RebindToUnsigned<decltype(df)> du;
+  const size_t n = lanes(d);
+  const auto bits = hn::BitCast(du, v);
+  const auto any = __riscv_vand(bits, 0x7fffffffu, n);
+  const auto magnitude = __riscv_vminu(any, 0x47800000u, n);  // 2^16 becomes infinity, as is
+  const auto power = __riscv_vmaxu(__riscv_vand(magnitude, 0x7f800000u, n), 113u << 23, n);
+  const auto unit = __riscv_vadd(power, 13u << 23, n);
+  const auto sum = hn::BitCast(du, hn::Add(hn::BitCast(df, magnitude), hn::BitCast(df, unit)));
+  const auto exponent = __riscv_vsub(__riscv_vsrl(unit, 13, n), 126u << 10, n);
+  const auto finite = __riscv_vadd(__riscv_vsub(sum, unit, n), exponent, n);
+  const auto payload = __riscv_vand(__riscv_vsrl(bits, 13, n), 0x3ffu, n);
+  const auto is_nan = __riscv_vmsgtu(any, 0x7f800000u, n);
+  const auto r = __riscv_vor_mu(is_nan, finite, payload, 0x7e00u, n);
+  const auto sign = __riscv_vand(__riscv_vsrl(bits, 16, n), 0x8000u, n);
+  return __riscv_vncvt_x(__riscv_vor(r, sign, n), n);
+}
+
 // Exponent and mantissa where f32 has them, and a product that moves the exponent, which is exact, for nothing flushes
 // subnormals here. Ten instructions where f16_to_f32 took 32: comparisons and masks take scalars as they are.
 // Why not Zvfhmin's one instruction, where a probe at run time finds it: Highway's target is plain V, so each use would
@@ -364,7 +411,11 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
     const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
     return hn::BitCast(HwyTag<DN>(), hn::DemoteTo(dh, v));
   } else {
+#if HWY_TARGET == HWY_RVV
+    return f32_to_f16_by_sum<DN>(d, v);
+#else
     return f32_to_f16(dn, d, v);
+#endif
   }
 }
 

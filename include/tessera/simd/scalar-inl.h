@@ -112,6 +112,12 @@ TESSERA_INLINE Vec<D> load_n(D d, const Lane<D>* p, size_t n) {
 }
 
 template <class D>
+TESSERA_INLINE void load_two(D d, const Lane<D>* p, Vec<D>& a, Vec<D>& b) {
+  a = load(d, p);
+  b = load(d, p + lanes(d));
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> load_dup(D d, const Lane<D>* p) {
   return set(d, *p);
 }
