@@ -39,6 +39,12 @@ template <class D>
 struct FullMemory {
   using T = Lane<D>;
   static void dup(const T* from, T* out) { store(D(), load_dup(D(), from), out); }
+  static void two_at_once(const T* from, T* out) {
+    auto a = zero(D()), b = a;
+    load_two(D(), from, a, b);
+    store(D(), a, out);
+    store(D(), b, out + lanes(D()));
+  }
   static void stream_out(const T* in, T* to) { stream(D(), load(D(), in), to); }
   static void two(const T* in, T* to) {
     interleave(D(), load(D(), in), load(D(), in + lanes(D())), to);
@@ -55,7 +61,7 @@ struct FullMemory {
 
   template <int LMUL>
   static FullMemoryTable<T> ops() {
-    FullMemoryTable<T> r{&dup, &stream_out, nullptr, nullptr, &transposed};
+    FullMemoryTable<T> r{&dup, &two_at_once, &stream_out, nullptr, nullptr, &transposed};
     if constexpr (LMUL == 1) {
       r.interleave2 = &two;
       r.interleave4 = &four;
@@ -85,6 +91,7 @@ TESSERA_TEST_MAP(Abs, abs(a))
 TESSERA_TEST_MAP(MulAdd, mul_add(a, b, c))
 TESSERA_TEST_MAP(NegMulAdd, neg_mul_add(a, b, c))
 TESSERA_TEST_MAP(MulAddScalar, mul_add_scalar(d, *x, b, c))
+TESSERA_TEST_MAP(MulScalar, mul_scalar(d, *x, b))
 TESSERA_TEST_MAP(MulThenAdd, add(mul(a, b), c))
 TESSERA_TEST_MAP(MulThenSub, sub(c, mul(a, b)))
 TESSERA_TEST_MAP(Sqrt, sqrt(a))
@@ -146,6 +153,7 @@ LaneTable<Lane<D>> lane_ops() {
     r.mul_add = &map<MulAdd, D>;
     r.neg_mul_add = &map<NegMulAdd, D>;
     r.mul_add_scalar = &map<MulAddScalar, D>;
+    r.mul_scalar = &map<MulScalar, D>;
     r.mul_then_add = &map<MulThenAdd, D>;
     r.mul_then_sub = &map<MulThenSub, D>;
     r.sqrt = &map<Sqrt, D>;
@@ -206,6 +214,10 @@ struct Mixed {
   static void in_range_to_int(const float* in, int32_t* out) {
     store(I(), to_int_in_range(load(F(), in)), out);
   }
+  static void away(const float* in, int8_t* out) {
+    const Rebind<int8_t, F> dn;
+    store(dn, round_away(dn, F(), load(F(), in)), out);
+  }
   static void float_of(const int32_t* in, float* out) { store(F(), from_int(load(I(), in)), out); }
 
   template <class A>
@@ -223,8 +235,13 @@ struct Mixed {
     const Repartition<int16_t, I> d;
     store(I(), dot2_i16(I(), load(d, a), load(d, b), load(I(), c)), out);
   }
-  static void wide(int16_t a, const int16_t* b, const int32_t* c, int32_t* out) {
-    store(I(), mul_add_scalar_wide(I(), a, load(Rebind<int16_t, I>(), b), load(I(), c)), out);
+  template <class D>
+  static void wide_ops(HalfLane<D> a, const HalfLane<D>* b, const Lane<D>* c, Lane<D>* product,
+                       Lane<D>* product_sum, Lane<D>* sum) {
+    const auto narrow = load(Rebind<HalfLane<D>, D>(), b);
+    store(D(), mul_scalar_wide(D(), a, narrow), product);
+    store(D(), mul_add_scalar_wide(D(), a, narrow, load(D(), c)), product_sum);
+    store(D(), add_wide(D(), narrow, load(D(), c)), sum);
   }
   static void dot2(const bf16* a, const bf16* b, const float* c, float* out) {
     const Repartition<bf16, F> db;
@@ -245,12 +262,14 @@ struct Mixed {
     r.lanes = &Memory<F>::lane_count;
     r.to_int = &round_to_int;
     r.to_int_in_range = &in_range_to_int;
+    r.round_away = &away;
     r.from_int = &float_of;
     r.dot4_s8 = &dot4<int8_t>;
     r.dot4_u8 = &dot4<uint8_t>;
     r.dot4_u7 = &narrow_dot4;
     r.dot2_i16 = &dot2_s16;
-    r.mul_add_wide = &wide;
+    r.wide_s32 = &wide_ops<I>;
+    r.wide_s16 = &wide_ops<S16>;
     r.dot2_bf16 = &dot2;
     r.table16_s8 = &look_up<int8_t>;
     r.table16_u8 = &look_up<uint8_t>;

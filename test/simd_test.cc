@@ -362,6 +362,13 @@ void check_tag_memory(Report& r, const TagTable<T>& ops) {
   ops.full.load_dup(one.data(), out.data());
   for (size_t i = 0; i < n; ++i) check(r, "load_dup", i, out[i], in[0]);
 
+  const std::vector<T> two = random_bits<T>(2 * n);
+  Guarded<T> from(2 * n);
+  for (size_t i = 0; i < 2 * n; ++i) from[i] = two[i];
+  std::vector<T> both(2 * n);
+  ops.full.load_two(from.data(), both.data());
+  for (size_t i = 0; i < 2 * n; ++i) check(r, "load_two", i, both[i], two[i]);
+
   Guarded<T> page(4096 / sizeof(T));  // starts at a page, and so is aligned
   ops.full.stream(in.data(), page.data());
   for (size_t i = 0; i < n; ++i) check(r, "stream", i, page[i], in[i]);
@@ -500,6 +507,10 @@ void check_float_lanes(Report& r, const TagTable<T>& tag, bool fma) {
   for (size_t i = 0; i < x.size; ++i) {
     const S want = expect_mul_add(fma, S{{x.a[i / n * n]}}, S{{x.b[i]}}, S{{x.c[i]}});
     check(r, "mul_add_scalar", i, out[i], want.lane[0], Nan::kAny);
+  }
+  op.mul_scalar(x.a.data(), x.b.data(), x.c.data(), out.data(), x.size);
+  for (size_t i = 0; i < x.size; ++i) {
+    check(r, "mul_scalar", i, out[i], x.a[i / n * n] * x.b[i], Nan::kAny);
   }
 }
 
@@ -647,6 +658,22 @@ TEST_CASE("simd: conversions", "[simd]") {
         }
       }
 
+      std::vector<float> halves;  // and their neighbours
+      for (int i = -255; i <= 255; ++i) {
+        const float x = static_cast<float>(i) / 2;
+        for (const float to : {-1e3f, x, 1e3f}) halves.push_back(std::nextafter(x, to));
+      }
+      for (const float x : all_values<float>()) halves.push_back(x);
+      std::erase_if(halves, [](float x) { return !(std::fabs(x) < 127.5f); });
+      halves.resize((halves.size() + n32 - 1) / n32 * n32);
+      std::vector<int8_t> rounded(n32);
+      for (size_t i = 0; i < halves.size(); i += n32) {
+        m.round_away(&halves[i], rounded.data());
+        for (size_t j = 0; j < n32; ++j) {
+          check(r, "round_away", i + j, rounded[j], static_cast<int8_t>(std::round(halves[i + j])));
+        }
+      }
+
       check_cast(r, n32, m.cast_f32_u32);
       check_cast(r, n32, m.cast_s32_f32);
       check_cast(r, n64, m.cast_f64_s32);
@@ -762,10 +789,29 @@ void check_s16_products(Report& r, const MixedTable& m) {
           int64_t{c[i]} + int64_t{a[2 * i]} * b[2 * i] + int64_t{a[2 * i + 1]} * b[2 * i + 1];
       check(r, "dot2_i16", i, out[i], static_cast<int32_t>(sum));
     }
-    m.mul_add_wide(a[0], b.data(), c.data(), out.data());
+  }
+}
+
+template <class W, class N, class Op>
+void check_wide(Report& r, size_t n, Op op) {
+  constexpr auto kMost = std::numeric_limits<N>::max(), kLeast = std::numeric_limits<N>::min();
+  std::vector<N> b(n);
+  std::vector<W> c(n), product(n), product_sum(n), sum(n);
+  Random random;
+  for (int repeat = 0; repeat < 1000; ++repeat) {
+    const N a = repeat < 8 ? (repeat & 1 ? kLeast : kMost) : random.bits<N>();  // sums wrap
+    for (N& x : b) x = repeat < 8 ? (repeat & 2 ? kLeast : kMost) : random.bits<N>();
+    for (W& x : c) {
+      x = repeat >= 8  ? random.bits<W>()
+          : repeat & 4 ? std::numeric_limits<W>::min()
+                       : std::numeric_limits<W>::max();
+    }
+    op(a, b.data(), c.data(), product.data(), product_sum.data(), sum.data());
     for (size_t i = 0; i < n; ++i) {
-      const int64_t sum = int64_t{c[i]} + int64_t{a[0]} * b[i];
-      check(r, "mul_add_scalar_wide", i, out[i], static_cast<int32_t>(sum));
+      const int64_t x = int64_t{a} * b[i];
+      check(r, "mul_scalar_wide", i, product[i], static_cast<W>(x));
+      check(r, "mul_add_scalar_wide", i, product_sum[i], static_cast<W>(x + c[i]));
+      check(r, "add_wide", i, sum[i], static_cast<W>(int64_t{b[i]} + c[i]));
     }
   }
 }
@@ -817,12 +863,15 @@ TEST_CASE("simd: across lanes", "[simd]") {
     for (const auto& tag : t.s32) check_reduce(r, tag);
     for (const auto& tag : t.u32) check_reduce(r, tag);
     for (const auto& tag : t.f32) check_virtual_lanes(r, tag);
-    for (const MixedTable& m : t.mixed) {
+    for (size_t k = 0; k < t.mixed.size(); ++k) {
+      const MixedTable& m = t.mixed[k];
       const size_t n = m.lanes();
       check_dot4(r, n, m.dot4_s8);
       check_dot4(r, n, m.dot4_u8);
       check_dot4(r, n, m.dot4_u7, true);
       check_s16_products(r, m);
+      check_wide<int32_t, int16_t>(r, n, m.wide_s32);
+      check_wide<int16_t, int8_t>(r, t.s16[k].memory.lanes(), m.wide_s16);
       check_dot2_bf16(r, m, t.has_fma);
       check_table16(r, 4 * n, m.table16_s8);
       check_table16(r, 4 * n, m.table16_u8);

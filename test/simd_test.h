@@ -29,6 +29,7 @@ struct MemoryTable {
 template <class T>
 struct FullMemoryTable {
   void (*load_dup)(const T* from, T* out);
+  void (*load_two)(const T* from, T* out);
   void (*stream)(const T* in, T* to);
   void (*interleave2)(const T* in, T* to);
   void (*interleave4)(const T* in, T* to);
@@ -44,8 +45,8 @@ using Map = void (*)(const T* a, const T* b, const T* c, T* out, size_t n);
 template <class T>
 struct LaneTable {
   Map<T> add, sub, mul, div, min, max, neg, abs;
-  Map<T> mul_add, neg_mul_add, mul_add_scalar;  // mul_add_scalar: a[i] of the first lane
-  Map<T> mul_then_add, mul_then_sub;            // c + a * b, c - a * b, rounded twice
+  Map<T> mul_add, neg_mul_add, mul_add_scalar, mul_scalar;  // the last two: a[i] of the first lane
+  Map<T> mul_then_add, mul_then_sub;                        // c + a * b, c - a * b, rounded twice
   Map<T> sqrt, rcp_approx, round;
   Map<T> select_lt, select_eq;  // a < b ? c : a, a == b ? c : a
   Map<T> bit_and, bit_or;
@@ -82,12 +83,17 @@ struct MixedTable {
   size_t (*lanes)();  // of 32 bits
   void (*to_int)(const float* in, int32_t* out);
   void (*to_int_in_range)(const float* in, int32_t* out);
+  void (*round_away)(const float* in, int8_t* out);
   void (*from_int)(const int32_t* in, float* out);
   void (*dot4_s8)(const int8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot4_u8)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot4_u7)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot2_i16)(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out);
-  void (*mul_add_wide)(int16_t a, const int16_t* b, const int32_t* c, int32_t* out);
+  // mul_scalar_wide, mul_add_scalar_wide, add_wide
+  void (*wide_s32)(int16_t a, const int16_t* b, const int32_t* c, int32_t* product,
+                   int32_t* product_sum, int32_t* sum);
+  void (*wide_s16)(int8_t a, const int8_t* b, const int16_t* c, int16_t* product,
+                   int16_t* product_sum, int16_t* sum);
   void (*dot2_bf16)(const bf16* a, const bf16* b, const float* c, float* out);
   void (*table16_s8)(const int8_t* table, const int8_t* index, int8_t* out);
   void (*table16_u8)(const uint8_t* table, const uint8_t* index, uint8_t* out);

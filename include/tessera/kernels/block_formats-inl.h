@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "tessera/core/block_formats.h"
 #include "tessera/core/dtype.h"
@@ -28,7 +29,7 @@ TESSERA_BEGIN_TARGET
 
 namespace block_formats {
 
-inline constexpr index_t kChunk = 32;  // blocks
+inline constexpr index_t kChunk = 64;  // blocks
 using ChunkTag = Tag<float, kHasLmul ? 4 : 1>;
 
 // How vectors fill the 16 or 32 numbers that a kernel takes at a time: one does, several do, or the last one partly.
@@ -81,16 +82,20 @@ inline constexpr float kFixedPoint = 0x1p24f;
 TESSERA_INLINE index_t count_ordinary(const int32_t* numbers, index_t n, float limit) {
   const ChunkTag d;
   const Rebind<int32_t, ChunkTag> di;
+  const Rebind<uint32_t, ChunkTag> du;
   const auto low = std::bit_cast<int32_t>(0x1p-90f), high = std::bit_cast<int32_t>(limit);
-  const auto magnitude = set(di, 0x7fffffff), one = set(di, 1);
+  const auto magnitude = set(di, 0x7fffffff);
   const auto step = static_cast<index_t>(lanes(d));
-  auto bad = zero(di);
+  auto largest = zero(di);
+  auto smallest = zero(du);  // negative, so that a 0 is no small number
   for (index_t i = 0; i < n; i += step) {
     const auto m = bit_and(load_n(di, numbers + i, static_cast<size_t>(n - i)), magnitude);
-    const auto small = select(lt(m, set(di, low)), m, zero(di));
-    bad = max(bad, max(small, select(lt(set(di, high), m), one, zero(di))));
+    largest = max(largest, m);
+    smallest = max(smallest, bit_cast(du, neg(m)));
   }
-  if (reduce_max(di, bad) == 0) return n;
+  if (reduce_max(di, largest) <= high && reduce_max(du, smallest) <= -static_cast<uint32_t>(low)) {
+    return n;
+  }
   index_t i = 0;
   for (; i < n; ++i) {
     const int32_t m = numbers[i] & 0x7fffffff;
@@ -99,9 +104,9 @@ TESSERA_INLINE index_t count_ordinary(const int32_t* numbers, index_t n, float l
   return i;
 }
 
-// scales[i] = extremes[i] / divisor, and kFixedPoint times its inverse, 0 where that is infinite.
-TESSERA_INLINE void make_scales(const int32_t* extremes, float divisor, index_t n, f16* scales,
-                                float* inverses) {
+// scales[i] = extremes[i] / divisor, and factor times its inverse, 0 where that is infinite.
+TESSERA_INLINE void make_scales(const int32_t* extremes, float divisor, float factor, index_t n,
+                                f16* scales, float* inverses) {
   const ChunkTag d;
   const Rebind<int32_t, ChunkTag> di;
   const Rebind<f16, ChunkTag> dh;
@@ -112,55 +117,116 @@ TESSERA_INLINE void make_scales(const int32_t* extremes, float divisor, index_t 
     const auto scale = div(bit_cast(d, load_n(di, extremes + i, left)), set(d, divisor));
     const auto inverse = div(set(d, 1.0f), scale);
     const auto finite = select(lt(largest, abs(inverse)), zero(d), inverse);
-    store_n(d, mul(finite, set(d, kFixedPoint)), inverses + i, left);
+    store_n(d, mul_scalar(d, factor, finite), inverses + i, left);
     store_n(dh, demote(dh, d, scale), scales + i, left);
   }
 }
 
-// The bits of the largest magnitude of 32 numbers: floats compare as their bits do.
-template <class D, Fill kFill>
-TESSERA_INLINE int32_t largest_magnitude(const float* x) {
+template <class D, class V, class... More>
+TESSERA_INLINE void load_block_pairs(D d, const float* x, V& v, V& next, More&... more);
+
+// v... = a block each, of consecutive ones that fill one vector.
+template <class D, class V, class... More>
+TESSERA_INLINE void load_blocks(D d, const float* x, V& v, More&... more) {
+  if constexpr (sizeof...(more) == 0) {
+    v = load(d, x);
+  } else {
+    load_block_pairs(d, x, v, more...);
+  }
+}
+template <class D, class V, class... More>
+TESSERA_INLINE void load_block_pairs(D d, const float* x, V& v, V& next, More&... more) {
+  load_two(d, x, v, next);
+  if constexpr (sizeof...(more) > 0) load_blocks(d, x + 64, more...);
+}
+
+// The bits of the largest magnitude of each of some blocks: floats compare as their bits do.
+template <class D, Fill kFill, size_t... kB>
+TESSERA_INLINE void find_largest(const float* x, int32_t* to, std::index_sequence<kB...>) {
   const D d;
   const Rebind<int32_t, D> di;
-  const auto magnitude = set(di, 0x7fffffff);
   const size_t step = step_of<kFill>(d, 32);
-  auto largest = bit_and(bit_cast(di, load_some<kFill>(d, x, 32)), magnitude);
-  for (size_t i = step; i < 32; i += step) {
-    const auto v = load_some<kFill>(d, x + i, 32 - i);
-    largest = max(largest, bit_and(bit_cast(di, v), magnitude));
+  with_accumulators<sizeof...(kB)>(d, [&](auto&... v) TESSERA_LAMBDA {
+    if constexpr (kFill == Fill::kOne) {
+      load_blocks(d, x, v...);
+    } else {
+      ((v = load_some<kFill>(d, x + 32 * kB, 32)), ...);
+    }
+    with_accumulators<sizeof...(kB)>(di, [&](auto&... largest) TESSERA_LAMBDA {
+      ((largest = bit_cast(di, abs(v))), ...);
+      for (size_t i = step; i < 32; i += step) {
+        const auto more = [&](size_t b) TESSERA_LAMBDA {
+          return bit_cast(di, abs(load_some<kFill>(d, x + 32 * b + i, 32 - i)));
+        };
+        ((largest = max(largest, more(kB))), ...);
+      }
+      const int32_t found[] = {reduce_max(di, largest)...};
+      std::memcpy(to, found, sizeof found);
+    });
+  });
+}
+
+// f(i, std::make_index_sequence<N>()) for blocks i to i + N of n: N as many as are taken together, or 1.
+template <Fill kFill, class F>
+TESSERA_INLINE void for_blocks(index_t n, F f) {
+  // So that pointers, the vector type and the rounding mode change once.
+  constexpr size_t kTogether = kHasLmul && kFill == Fill::kOne ? 4 : 1;
+  index_t i = 0;
+  for (; i + static_cast<index_t>(kTogether) <= n; i += static_cast<index_t>(kTogether)) {
+    f(i, std::make_index_sequence<kTogether>());
   }
-  return reduce_max(di, largest);
+  if constexpr (kTogether > 1) {
+    for (; i < n; ++i) f(i, std::make_index_sequence<1>());
+  }
+}
+
+// The codes of blocks kB of `blocks`.
+template <class D, Fill kFill, size_t... kB>
+TESSERA_INLINE void store_q8_0(const float* x, const float* inverses, std::byte* blocks,
+                               std::index_sequence<kB...>) {
+  const D d;
+  const Rebind<int8_t, D> dn;
+  const size_t step = step_of<kFill>(d, 32);
+  const auto codes = [&](size_t b) TESSERA_LAMBDA {
+    return reinterpret_cast<int8_t*>(blocks + b * sizeof(BlockQ8_0) + sizeof(f16));
+  };
+  for (size_t j = 0; j < 32; j += step) {
+    with_accumulators<sizeof...(kB)>(d, [&](auto&... v) TESSERA_LAMBDA {
+      if constexpr (kFill == Fill::kOne) {
+        load_blocks(d, x, v...);
+      } else {
+        ((v = load_some<kFill>(d, x + 32 * kB + j, 32 - j)), ...);
+      }
+      ((v = mul_scalar(d, inverses[kB], v)), ...);
+      with_accumulators<sizeof...(kB)>(dn, [&](auto&... code) TESSERA_LAMBDA {
+        ((code = round_away(dn, d, v)), ...);
+        (store_some<kFill>(dn, code, codes(kB) + j, 32 - j), ...);
+      });
+    });
+  }
 }
 
 template <class D, Fill kFill>
 index_t quantize_q8_0(const float* x, std::byte* blocks, index_t count) {
-  const D d;
-  const Rebind<int32_t, D> di;
-  const Rebind<int8_t, D> dn;
-  const auto almost_half = set(d, 0x1.fffffep-2f * kFixedPoint);
-  const size_t step = step_of<kFill>(d, 32);
   for (index_t done = 0; done < count;) {
     int32_t largest[kChunk];
     f16 scales[kChunk];
     float inverses[kChunk];
     const index_t wanted = count - done < kChunk ? count - done : kChunk;
-    for (index_t i = 0; i < wanted; ++i) {
-      largest[i] = largest_magnitude<D, kFill>(x + 32 * i);
-    }
+    for_blocks<kFill>(wanted, [&](index_t i, auto together) TESSERA_LAMBDA {
+      find_largest<D, kFill>(x + 32 * i, largest + i, together);
+    });
     const index_t n = count_ordinary(largest, wanted, 127 * 65504.0f);
-    make_scales(largest, 127, n, scales, inverses);
-    for (index_t i = 0; i < n; ++i, x += 32, blocks += sizeof(BlockQ8_0)) {
-      std::memcpy(__builtin_assume_aligned(blocks, 2), &scales[i], sizeof(f16));
-      auto* const codes = reinterpret_cast<int8_t*>(blocks + sizeof(f16));
-      for (size_t j = 0; j < 32; j += step) {
-        // Ties away from zero: plus half, but for the last bit, which would make 1 of 0.49999997.
-        const auto v = load_some<kFill>(d, x + j, 32 - j);
-        const auto y = add(abs(mul(v, set(d, inverses[i]))), almost_half);
-        const auto magnitude = shr<24>(to_int_in_range(y));
-        const auto code = select(lt(bit_cast(di, v), zero(di)), neg(magnitude), magnitude);
-        store_some<kFill>(dn, demote(dn, di, code), codes + j, 32 - j);
-      }
-    }
+    make_scales(largest, 127, 1, n, scales, inverses);
+    for_blocks<kFill>(
+        n, [&]<size_t... kB>(index_t i, std::index_sequence<kB...> together) TESSERA_LAMBDA {
+          (std::memcpy(__builtin_assume_aligned(blocks + kB * sizeof(BlockQ8_0), 2),
+                       &scales[i + index_t{kB}], sizeof(f16)),
+           ...);
+          store_q8_0<D, kFill>(x, inverses + i, blocks, together);
+          x += 32 * sizeof...(kB);
+          blocks += sizeof(BlockQ8_0) * sizeof...(kB);
+        });
     done += n;
     if (n < wanted) return done;
   }
@@ -202,15 +268,18 @@ index_t quantize_q4_0(const float* x, std::byte* blocks, index_t count) {
     f16 scales[kChunk];
     float inverses[kChunk];
     const index_t wanted = count - done < kChunk ? count - done : kChunk;
-    for (index_t i = 0; i < wanted; ++i) extremes[i] = extreme<D, kFill>(x + 32 * i);
+    for_blocks<kFill>(wanted,
+                      [&]<size_t... kB>(index_t i, std::index_sequence<kB...>) TESSERA_LAMBDA {
+                        const int32_t found[] = {extreme<D, kFill>(x + 32 * (i + index_t{kB}))...};
+                        std::memcpy(extremes + i, found, sizeof found);
+                      });
     const index_t n = count_ordinary(extremes, wanted, 8 * 65504.0f);
-    make_scales(extremes, -8, n, scales, inverses);
+    make_scales(extremes, -8, kFixedPoint, n, scales, inverses);
     for (index_t i = 0; i < n; ++i, x += 32, blocks += sizeof(BlockQ4_0)) {
       std::memcpy(__builtin_assume_aligned(blocks, 2), &scales[i], sizeof(f16));
       auto* const codes = reinterpret_cast<uint8_t*>(blocks + sizeof(f16));
-      const auto inverse = set(d, inverses[i]);
       const auto code = [&](const float* p, size_t left) TESSERA_LAMBDA {
-        const auto y = add(mul(load_some<kFill>(d, p, left), inverse), middle);
+        const auto y = add(mul_scalar(d, inverses[i], load_some<kFill>(d, p, left)), middle);
         return min(largest_code, shr<24>(to_int_in_range(y)));
       };
       for (size_t j = 0; j < 16; j += step) {

@@ -102,7 +102,7 @@ TESSERA_INLINE Vec<D> load_halves(D d, const std::byte* row, index_t j, index_t 
 }
 
 // As many registers as the conversion of f16 leaves room for.
-inline constexpr int kScaleLmul = kHasLmul ? 2 : 1;
+inline constexpr int kScaleLmul = kHasLmul ? 4 : 1;
 
 // One scale per group, in a row of its own.
 template <WeightScale kScale, class D>
@@ -123,88 +123,92 @@ TESSERA_INLINE Vec<D> load_scales(D d, const std::byte* row, index_t j, index_t 
   }
 }
 
+// The rows of scales, or of mins, of some units.
+struct UnitRows {
+  const std::byte* from;  // of the first unit
+  index_t unit_bytes, units, groups, width;
+};
+
 template <WeightScale kScale>
-void unpack_scales(const UnpackWeights& p, const std::byte* rows, float* to) {
+void unpack_scales(const UnitRows& p, float factor, float* to) {
   const Tag<float, kScaleLmul> d;
   constexpr index_t kBytes = kScale == WeightScale::kF32                                   ? 4
                              : kScale == WeightScale::kF16 || kScale == WeightScale::kBF16 ? 2
                                                                                            : 1;
   const auto step = static_cast<index_t>(lanes(d));
-  const auto factor = set(d, p.format->factor);
-  for (index_t g = 0; g < p.format->groups(); ++g, rows += kBytes * p.width, to += p.width) {
-    for (index_t j = 0; j < p.width; j += step) {
-      const index_t n = p.width - j;
-      store_columns(d, mul(load_scales<kScale>(d, rows, j, n), factor), to + j, n);
+  for (index_t u = 0; u < p.units; ++u) {
+    const std::byte* row = p.from + u * p.unit_bytes;
+    for (index_t g = 0; g < p.groups; ++g, row += kBytes * p.width, to += p.width) {
+      for (index_t j = 0; j < p.width; j += step) {
+        const index_t n = p.width - j;
+        store_columns(d, mul_scalar(d, factor, load_scales<kScale>(d, row, j, n)), to + j, n);
+      }
     }
   }
 }
 
 // An f16 per unit, times a small integer per group: exact.
 template <class T>
-void unpack_super_scales(const UnpackWeights& p, const std::byte* rows, float* to) {
+void unpack_super_scales(const UnitRows& p, float* to) {
   const Tag<float, kScaleLmul> d;
   const Tag<int32_t, kScaleLmul> di;
   const auto step = static_cast<index_t>(lanes(d));
-  for (index_t j = 0; j < p.width; j += step) {
-    const index_t n = p.width - j;
-    const auto super = load_halves(d, rows, j, n);
-    const std::byte* row = rows + 2 * p.width;
-    for (index_t g = 0; g < p.format->groups(); ++g, row += p.width) {
-      const auto scale = from_int(load_integers<T>(di, row, j, n));
-      store_columns(d, mul(super, scale), to + g * p.width + j, n);
+  for (index_t u = 0; u < p.units; ++u, to += p.groups * p.width) {
+    const std::byte* const rows = p.from + u * p.unit_bytes;
+    for (index_t j = 0; j < p.width; j += step) {
+      const index_t n = p.width - j;
+      const auto super = load_halves(d, rows, j, n);
+      const std::byte* row = rows + 2 * p.width;
+      for (index_t g = 0; g < p.groups; ++g, row += p.width) {
+        const auto scale = from_int(load_integers<T>(di, row, j, n));
+        store_columns(d, mul(super, scale), to + g * p.width + j, n);
+      }
     }
   }
 }
 
-// The scales and mins of one unit. Zero points stay themselves for values in f32, where the difference of the
+// The scales and mins of `units` units. Zero points stay themselves for values in f32, where the difference of the
 // integers is exact; elsewhere they become mins: scale * zero point.
-inline void unpack_unit_scales(const UnpackWeights& p, const std::byte* unit, float* scales,
-                               float* mins, bool keep_zero_points) {
+inline void unpack_unit_scales(const WeightFormat& f, const std::byte* from, index_t units,
+                               index_t width, float* scales, float* mins, bool keep_zero_points) {
   const Tag<float, kScaleLmul> d;
-  const WeightFormat& f = *p.format;
-  const std::byte* rows = unit + f.code_bytes() * p.width;
+  UnitRows rows{from + f.code_bytes() * width, f.unit_bytes(width), units, f.groups(), width};
   switch (f.scale) {
     case WeightScale::kF32:
-      unpack_scales<WeightScale::kF32>(p, rows, scales);
+      unpack_scales<WeightScale::kF32>(rows, f.factor, scales);
       break;
     case WeightScale::kF16:
-      unpack_scales<WeightScale::kF16>(p, rows, scales);
+      unpack_scales<WeightScale::kF16>(rows, f.factor, scales);
       break;
     case WeightScale::kBF16:
-      unpack_scales<WeightScale::kBF16>(p, rows, scales);
+      unpack_scales<WeightScale::kBF16>(rows, f.factor, scales);
       break;
     case WeightScale::kE8M0:
-      unpack_scales<WeightScale::kE8M0>(p, rows, scales);
+      unpack_scales<WeightScale::kE8M0>(rows, f.factor, scales);
       break;
     case WeightScale::kE4M3:
-      unpack_scales<WeightScale::kE4M3>(p, rows, scales);
+      unpack_scales<WeightScale::kE4M3>(rows, f.factor, scales);
       break;
     case WeightScale::kSuper:
-      unpack_super_scales<int8_t>(p, rows, scales);
+      unpack_super_scales<int8_t>(rows, scales);
       break;
   }
-  rows += f.scale_bytes() * p.width;
+  rows.from += f.scale_bytes() * width;
+  if (f.min == WeightMin::kNone) return;
+  if (f.min == WeightMin::kSuper) return unpack_super_scales<uint8_t>(rows, mins);
   const auto step = static_cast<index_t>(lanes(d));
-  switch (f.min) {
-    case WeightMin::kNone:
-      break;
-    case WeightMin::kSuper:
-      unpack_super_scales<uint8_t>(p, rows, mins);
-      break;
-    case WeightMin::kAdded:
-      for (index_t i = 0; i < f.groups() * p.width; i += step) {
-        const index_t n = f.groups() * p.width - i;
-        store_columns(d, neg(load_halves(d, rows, i, n)), mins + i, n);
+  const index_t count = rows.groups * width;
+  for (index_t u = 0; u < units; ++u, rows.from += rows.unit_bytes) {
+    for (index_t i = 0; i < count; i += step) {
+      const index_t n = count - i, at = u * count + i;
+      if (f.min == WeightMin::kAdded) {
+        store_columns(d, neg(load_halves(d, rows.from, i, n)), mins + at, n);
+        continue;
       }
-      break;
-    case WeightMin::kZeroPoint:
-      for (index_t i = 0; i < f.groups() * p.width; i += step) {
-        const index_t n = f.groups() * p.width - i;
-        auto min = from_int(load_integers<int16_t>(Tag<int32_t, kScaleLmul>(), rows, i, n));
-        if (!keep_zero_points) min = mul(load_columns(d, scales + i, n), min);
-        store_columns(d, min, mins + i, n);
-      }
-      break;
+      auto min = from_int(load_integers<int16_t>(Tag<int32_t, kScaleLmul>(), rows.from, i, n));
+      if (!keep_zero_points) min = mul(load_columns(d, scales + at, n), min);
+      store_columns(d, min, mins + at, n);
+    }
   }
 }
 
@@ -290,9 +294,11 @@ TESSERA_INLINE void for_each_32_steps(const UnpackWeights& p, F f) {
     const index_t unit = (p.k0 + k) / format.unit, at = (p.k0 + k) % format.unit / 32;
     const auto* const planes = reinterpret_cast<const int32_t*>(p.from + unit * unit_bytes);
     const auto* const upper = planes + format.unit / 32 * main_bits * p.width;
-    // What the next call will read. The other half is asked for while this one's codes are multiplied.
-    const index_t share = unit_bytes * 32 / format.unit;
-    prefetch_part(p.from + (unit + p.k / format.unit) * unit_bytes + at * share, share / 2);
+    // What the next call will read, which may be part of the same unit. The other half is asked for while this one's
+    // codes are multiplied.
+    const index_t share = unit_bytes * 32 / format.unit, next = p.k0 + p.k + k;
+    prefetch_part(p.from + next / format.unit * unit_bytes + next % format.unit / 32 * share,
+                  share / 2);
     f(k, CodePlanes{planes + at * main_bits * p.width,
                     upper + at * (format.bits - main_bits) * p.width});
   }
@@ -326,16 +332,22 @@ struct Pairs {
   static constexpr index_t kPart = 2;
   static constexpr bool kOffset = false;
   static constexpr int kLmul = 1;
+  // Of the four bytes of a word.
+  template <class D>
+  static TESSERA_INLINE Vec<D> first(D d, Vec<D> word) {
+    return bit_or(bit_and(word, set(d, 0xff)), bit_and(shl<8>(word), set(d, 0xff0000)));
+  }
+  template <class D>
+  static TESSERA_INLINE Vec<D> second(D d, Vec<D> word) {
+    return bit_or(bit_and(shr<16>(word), set(d, 0xff)), bit_and(shr<8>(word), set(d, 0xff0000)));
+  }
   template <class D>
   static TESSERA_INLINE void store(D d, int32_t* to, index_t width, index_t n, Vec<D> word,
                                    int offset) {
     const Repartition<int16_t, D> d16;
     const auto offsets = set(d16, static_cast<int16_t>(offset));
-    const auto low = set(d, 0xff), high = set(d, 0xff0000);
-    const auto first = bit_or(bit_and(word, low), bit_and(shl<8>(word), high));
-    const auto second = bit_or(bit_and(shr<16>(word), low), bit_and(shr<8>(word), high));
-    store_columns(d, bit_cast(d, sub(bit_cast(d16, first), offsets)), to, n);
-    store_columns(d, bit_cast(d, sub(bit_cast(d16, second), offsets)), to + width, n);
+    store_columns(d, bit_cast(d, sub(bit_cast(d16, first(d, word)), offsets)), to, n);
+    store_columns(d, bit_cast(d, sub(bit_cast(d16, second(d, word)), offsets)), to + width, n);
   }
 };
 
@@ -370,11 +382,8 @@ void unpack_integers(const UnpackWeights& p) {
       }
     }
   });
-  const index_t unit_bytes = f.unit_bytes(p.width), rows = f.groups() * p.width;
-  for (index_t u = 0; u * f.unit < p.k; ++u) {
-    unpack_unit_scales(p, p.from + (p.k0 / f.unit + u) * unit_bytes, p.scales + u * rows,
-                       p.mins + u * rows, false);
-  }
+  unpack_unit_scales(f, p.from + p.k0 / f.unit * f.unit_bytes(p.width), (p.k + f.unit - 1) / f.unit,
+                     p.width, p.scales, p.mins, false);
 }
 
 // ---- Values
@@ -448,7 +457,7 @@ inline void unpack_floats(const UnpackWeights& p) {
   for_each_32_steps(p, [&](index_t k, const CodePlanes& planes) TESSERA_LAMBDA {
     const index_t unit = (p.k0 + k) / f.unit, at = (p.k0 + k) % f.unit;
     if (unit != unpacked) {
-      unpack_unit_scales(p, p.from + unit * unit_bytes, p.scales, p.mins, true);
+      unpack_unit_scales(f, p.from + unit * unit_bytes, 1, p.width, p.scales, p.mins, true);
       unpacked = unit;
     }
     unpack(f, planes, p.width, p.words);

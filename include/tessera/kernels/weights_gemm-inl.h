@@ -28,69 +28,14 @@
 #include "tessera/kernels/gemm_tile-inl.h"
 #include "tessera/kernels/weights-inl.h"
 #include "tessera/kernels/weights_kernels.h"
+#include "tessera/kernels/weights_products-inl.h"
+#include "tessera/kernels/weights_row-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
 
 using detail::QuantizeRows;
 using detail::WeightBlock;
-
-// ---- What is multiplied: one word of activations times a vector of words of weights.
-
-// Weights as unsigned bytes, activations as signed ones.
-struct UnsignedQuads {
-  using Sink = UnsignedBytes;
-  using Word = int32_t;  // of activations
-  using PartA = int8_t;
-  template <class D>
-  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
-    return dot4_i8(d, bit_cast(Repartition<uint8_t, D>(), b),
-                   bit_cast(Repartition<int8_t, D>(), set(d, a)), sum);
-  }
-};
-
-// The same for weights of at most 127.
-struct NarrowQuads {
-  using Sink = UnsignedBytes;
-  using Word = int32_t;  // of activations
-  using PartA = int8_t;
-  template <class D>
-  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
-    return dot4_u7(d, bit_cast(Repartition<uint8_t, D>(), b),
-                   bit_cast(Repartition<int8_t, D>(), set(d, a)), sum);
-  }
-};
-
-struct SignedQuads {
-  using Sink = SignedBytes;
-  using Word = int32_t;  // of activations
-  using PartA = int8_t;
-  template <class D>
-  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
-    return QuadProducts<int8_t>::multiply(d, a, b, sum);
-  }
-};
-
-struct WeightPairs {
-  using Sink = Pairs;
-  using Word = int32_t;  // of activations
-  using PartA = int16_t;
-  template <class D>
-  static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
-    return PairProducts::multiply(d, a, b, sum);
-  }
-};
-
-// One byte of weights at a time, widened.
-struct WeightSingles {
-  using Sink = SingleBytes;
-  using Word = int16_t;  // of activations
-  using PartA = int16_t;
-  template <class D>
-  static TESSERA_INLINE Vec<D> multiply(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> sum) {
-    return WideProducts::multiply(d, a, b, sum);
-  }
-};
 
 // A row of weights, as it is multiplied.
 template <class P, bool kWhole, class D>
@@ -119,36 +64,7 @@ TESSERA_INLINE V more_weights(D d, const typename P::Sink::Element* from, index_
   }
 }
 
-#if TESSERA_BACKEND_SCALAR || TESSERA_BACKEND_XSIMD
-using WeightsOfBytes = WeightPairs;
-using WeightsOf7Bits = WeightPairs;
-#elif HWY_TARGET == HWY_RVV
-using WeightsOfBytes = WeightSingles;
-using WeightsOf7Bits = WeightSingles;
-#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3_DL
-using WeightsOfBytes = UnsignedQuads;
-using WeightsOf7Bits = UnsignedQuads;
-#elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
-using WeightsOfBytes = WeightPairs;
-using WeightsOf7Bits = NarrowQuads;
-#elif HWY_TARGET == HWY_NEON_BF16 || HWY_TARGET_IS_SVE
-using WeightsOfBytes = SignedQuads;
-using WeightsOf7Bits = SignedQuads;
-#else
-using WeightsOfBytes = WeightPairs;
-using WeightsOf7Bits = WeightPairs;
-#endif
-
 // ---- Register tiles
-
-// Sums of a run and of a block for each element of the tile, and a row of B.
-struct WeightTile {
-  int rows, vectors, lmul;
-};
-inline constexpr WeightTile kWeightTile = TESSERA_BACKEND_SCALAR   ? WeightTile{2, 1, 1}
-                                          : kHasLmul               ? WeightTile{3, 1, 4}
-                                          : kVectorRegisters >= 32 ? WeightTile{4, 3, 1}
-                                                                   : WeightTile{4, 1, 1};
 
 // Of `rows` rows of activations and the columns of the panel from j on.
 template <class P>
@@ -289,9 +205,12 @@ void multiply_weights(const WeightBlock& block) {
 
 // ---- Activations
 
+template <class T>
+using LineTag = Tag<T, kHasLmul ? 4 : 1>;
+
 // The greatest magnitude of n values; NaN if any is NaN or infinite.
 inline float greatest_magnitude(const float* x, index_t n) {
-  const Tag<float> d;
+  const LineTag<float> d;
   auto most = zero(d), nan = zero(d);
   for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
     const auto v = abs(load_n(d, x + i, static_cast<size_t>(n - i)));
@@ -303,9 +222,9 @@ inline float greatest_magnitude(const float* x, index_t n) {
 
 // to[i] = round(x[i] * inverse), ties to even, saturated to -127..127; NaN gives 0.
 inline void quantize_line(const float* x, float inverse, int8_t* to, index_t n) {
-  const Tag<float> d;
-  const Tag<int32_t> di;
-  const Rebind<int8_t, Tag<int32_t>> d8;
+  const LineTag<float> d;
+  const LineTag<int32_t> di;
+  const Rebind<int8_t, LineTag<int32_t>> d8;
   const auto factor = set(d, inverse);
   const auto low = set(d, -127.0f), high = set(d, 127.0f);
   for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
@@ -316,13 +235,28 @@ inline void quantize_line(const float* x, float inverse, int8_t* to, index_t n) 
 }
 
 inline int32_t sum_of(const int8_t* x, index_t n) {
-  const Tag<int32_t> d;
-  const Rebind<int8_t, Tag<int32_t>> d8;
+  const LineTag<int32_t> d;
+  const Rebind<int8_t, LineTag<int32_t>> d8;
   auto sum = zero(d);
   for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
     sum = add(sum, promote(d, d8, load_n(d8, x + i, static_cast<size_t>(n - i))));
   }
   return reduce_add(d, sum);
+}
+
+// to[i] = codes[i], of a row that has no neighbours.
+template <class PartA>
+TESSERA_INLINE void store_codes(const int8_t* codes, PartA* to, index_t n) {
+  if constexpr (sizeof(PartA) == 1) {
+    std::memcpy(to, codes, static_cast<size_t>(n));
+  } else {
+    const Tag<PartA, kHasLmul ? 2 : 1> d;
+    const Rebind<int8_t, decltype(d)> d8;
+    for (index_t i = 0; i < n; i += static_cast<index_t>(lanes(d))) {
+      const auto left = static_cast<size_t>(n - i);
+      store_n(d, promote(d, d8, load_n(d8, codes + i, left)), to + i, left);
+    }
+  }
 }
 
 // The rows of a panel lie next to each other in each step of k.
@@ -362,7 +296,8 @@ void quantize_activations(const QuantizeRows& p) {
         const index_t at = k - chunk * p.chunk;
         Word* const to = static_cast<Word*>(p.codes) +
                          (chunk * p.chunk * p.m + p.row * in_chunk + at * p.rows) / kPart + i;
-        for (index_t l = 0; l < steps; l += kPart) {
+        if (p.rows == 1) store_codes(codes, reinterpret_cast<PartA*>(to), steps);
+        for (index_t l = 0; p.rows > 1 && l < steps; l += kPart) {
           PartA parts[kPart];
           for (index_t s = 0; s < kPart; ++s) parts[s] = codes[l + s];
           std::memcpy(to + l / kPart * p.rows, parts, sizeof parts);
@@ -391,18 +326,21 @@ inline void finish_weight_sums(const detail::GemmResult& r, float* sums, index_t
   finish_tile(r, SumTile<float>{sums, stride, rows, cols, row, col});
 }
 
-template <class P>
+template <class P, bool kNarrow>
 detail::WeightProducts weight_products() {
-  return {.unpack = &unpack_integers<typename P::Sink>,
-          .quantize = &quantize_activations<P>,
-          .multiply = &multiply_weights<P>,
-          .part = P::Sink::kPart,
-          .element_bytes = sizeof(typename P::Word)};
+  detail::WeightProducts products{.unpack = &unpack_integers<typename P::Sink>,
+                                  .quantize = &quantize_activations<P>,
+                                  .multiply = &multiply_weights<P>,
+                                  .part = P::Sink::kPart,
+                                  .element_bytes = sizeof(typename P::Word)};
+  // Without vectors nothing is gained, and unrolled lanes take long to compile.
+  if constexpr (!TESSERA_BACKEND_SCALAR) products.multiply_row = &multiply_weight_row<P, kNarrow>;
+  return products;
 }
 
 inline detail::WeightKernels weight_kernels() {
-  return {.any = weight_products<WeightsOfBytes>(),
-          .narrow = weight_products<WeightsOf7Bits>(),
+  return {.any = weight_products<WeightsOfBytes, false>(),
+          .narrow = weight_products<WeightsOf7Bits, true>(),
           .rows = kWeightTile.rows,
           .by_rows = kByRows,
           .unpack_floats = &unpack_floats,

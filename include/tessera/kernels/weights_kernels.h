@@ -149,11 +149,26 @@ struct WeightBlock {
   index_t next_share;     // of each 32 steps
 };
 
+// One row of activations times a column panel.
+struct WeightRow {
+  const WeightFormat* format;
+  const std::byte* from;         // whole units
+  index_t width;                 // columns
+  index_t k, chunk, run, block;  // k is that of QuantizeRows, filled up; the others as there
+  const void* a;                 // as QuantizeRows makes them of one row
+  const std::int32_t* a_sums;
+  const float* a_scales;
+  float *scales, *mins;  // room for [kMostUnit / kLeastGroup, width]
+  float* sums;           // [width], to which the products are added
+};
+
 // Kernels for the products of codes in one form.
 struct WeightProducts {
   void (*unpack)(const UnpackWeights&) = nullptr;
   void (*quantize)(const QuantizeRows&) = nullptr;
   void (*multiply)(const WeightBlock&) = nullptr;
+  // Unpacks and multiplies in one step, or is null. False, and nothing done, where vectors are longer than the panel.
+  bool (*multiply_row)(const WeightRow&) = nullptr;
   index_t part = 1;           // steps of k per element
   index_t element_bytes = 0;  // of activations; those of weights are no larger
 };

@@ -127,8 +127,12 @@ TESSERA_LIBRARY_FUNCTION void checked_quantize(const View<const float, 2>& src,
 
   const BlockFormatInfo format = info(dst.format);
   const float* importance = options.importance.empty() ? nullptr : options.importance.data();
+  // Rows without gaps between them are one, so that short ones don't call the kernel for a few blocks each.
+  const bool dense = importance == nullptr && src.strides[0] == dst.cols && src.strides[1] == 1 &&
+                     dst.row_bytes == row_bytes(dst.format, dst.cols);
+  const index_t blocks = dst.cols / format.block;
   for_all_blocks(
-      dst.rows, dst.cols / format.block, format.block, options.context,
+      dense ? 1 : dst.rows, dense ? dst.rows * blocks : blocks, format.block, options.context,
       [&](index_t row, index_t first, index_t last) {
         const float* x = src.data + row * src.strides[0];
         for (index_t i = first; i < last; ++i) {

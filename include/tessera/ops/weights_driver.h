@@ -190,6 +190,17 @@ class WeightRun {
     } while (k < k_);
   }
 
+  // For a single row there may be a kernel that does all of a panel.
+  bool multiply_row(const Place& place, float* sums) const {
+    if (place.rows != 1 || products_.multiply_row == nullptr) return false;
+    const UnpackWeights u = unpacking(place, 0, padded_k_);
+    return products_.multiply_row(
+        {&f_, u.from, w_.panel(), padded_k_, chunk_, run_, block_, place.a,
+         reinterpret_cast<const std::int32_t*>(place.a + a_bytes_),
+         reinterpret_cast<const float*>(place.a + a_bytes_ + a_sums_bytes_), u.scales, u.mins,
+         sums});
+  }
+
   void multiply_integers(const Place& place) const {
     const index_t j = place.panel * w_.panel(), cols = columns(place.panel), rows = place.rows;
     auto* const sums = reinterpret_cast<float*>(sums_of(place));
@@ -198,7 +209,7 @@ class WeightRun {
       table_.weights.start(result_, sums, w_.panel(), rows, cols, place.row, j);
       for (index_t i = 0; i < rows * w_.panel(); ++i) sums[i] *= static_cast<float>(p_.beta);
     }
-    for (index_t k = 0; k < padded_k_; k += chunk_) {
+    for (index_t k = multiply_row(place, sums) ? padded_k_ : 0; k < padded_k_; k += chunk_) {
       const index_t depth = std::min(chunk_, padded_k_ - k);
       const UnpackWeights u = unpacking(place, k, depth);
       products_.unpack(u);

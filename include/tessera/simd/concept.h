@@ -62,6 +62,8 @@ concept MemoryOps = requires(D d, Lane<D> x, const Lane<D>* from, Lane<D>* to, s
 // Full vectors of every type.
 template <class D>
 concept FullMemoryOps = MemoryOps<D> && requires(D d, const Lane<D>* from, Lane<D>* to, size_t n) {
+  // a = load(d, from), b = load(d, from + lanes(d)).
+  { load_two(d, from, std::declval<Vec<D>&>(), std::declval<Vec<D>&>()) } -> std::same_as<void>;
   // *from in every lane.
   { load_dup(d, from) } -> std::same_as<Vec<D>>;
   // A store that bypasses the caches where that exists. `to` must be aligned to the bytes of the
@@ -144,6 +146,8 @@ concept FloatOps = requires(D d, Lane<D> x) {
   // a * b + c, -a * b + c, rounded once where kHasFma.
   { mul_add(a_vec<D>(), a_vec<D>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
   { neg_mul_add(a_vec<D>(), a_vec<D>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
+  // x * b
+  { mul_scalar(d, x, a_vec<D>()) } -> std::same_as<Vec<D>>;
   // x * b + c: the inner loop of an outer product. One instruction and no vector for x on RVV.
   { mul_add_scalar(d, x, a_vec<D>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
   // To an integer, ties to even; keeps NaN, infinity and the sign of zero.
@@ -161,6 +165,9 @@ concept Float32Ops = requires(D d, Rebind<int32_t, D> di) {
   // The same for numbers within (-2^31, 2^31); others and NaN give any value.
   // Why not a conversion that truncates: qemu 7.2 aborts where it translates vfcvt.rtz twice in a row.
   { to_int_in_range(a_vec<D>()) } -> std::same_as<Vec<Rebind<int32_t, D>>>;
+  // To the nearest integer, ties away from zero, for numbers within (-127.5, 127.5); others and NaN
+  // give any value.
+  { round_away(Rebind<int8_t, D>(), d, a_vec<D>()) } -> std::same_as<Vec<Rebind<int8_t, D>>>;
   // To the nearest float, ties to even.
   { from_int(a_vec<Rebind<int32_t, D>>()) } -> std::same_as<Vec<D>>;
   // c[i] + a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] as two mul_add, in this order.
@@ -187,10 +194,16 @@ concept DotOps = requires(D d) {
   {
     dot2_i16(d, a_vec<Repartition<int16_t, D>>(), a_vec<Repartition<int16_t, D>>(), a_vec<D>())
   } -> std::same_as<Vec<D>>;
-  // c + x * b, x and b of s16. The product is exact, the sum wraps. One instruction on RVV.
-  {
-    mul_add_scalar_wide(d, int16_t{}, a_vec<Rebind<int16_t, D>>(), a_vec<D>())
-  } -> std::same_as<Vec<D>>;
+};
+
+// s32, s16, with N of half as many bits. One instruction each on RVV.
+template <class D, class N>
+concept WideOps = requires(D d, N x) {
+  // x * b, exact, and c + x * b, where the sum wraps.
+  { mul_scalar_wide(d, x, a_vec<Rebind<N, D>>()) } -> std::same_as<Vec<D>>;
+  { mul_add_scalar_wide(d, x, a_vec<Rebind<N, D>>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
+  // a + b of a narrow a, wraps.
+  { add_wide(d, a_vec<Rebind<N, D>>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
 };
 
 // s8, u8. Lookup in 16 entries, index 0..15 in each lane; other indices give any value.
@@ -235,6 +248,7 @@ static_assert(IntegerVocabulary<Tag<uint32_t>> && MultiplyOps<Tag<uint32_t>>);
 static_assert(ReduceOps<Tag<uint32_t>>);
 static_assert(PromoteOps<Tag<uint32_t>, uint16_t> && PromoteOps<Tag<uint32_t>, uint8_t>);
 static_assert(IntegerVocabulary<Tag<int16_t>> && SignedOps<Tag<int16_t>>);
+static_assert(WideOps<Tag<int32_t>, int16_t> && WideOps<Tag<int16_t>, int8_t>);
 static_assert(MultiplyOps<Tag<int16_t>> && Converts<Tag<int16_t>, int8_t, uint8_t>);
 static_assert(IntegerVocabulary<Tag<uint16_t>> && MultiplyOps<Tag<uint16_t>>);
 static_assert(PromoteOps<Tag<uint16_t>, uint8_t>);

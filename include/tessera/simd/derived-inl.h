@@ -69,6 +69,16 @@ TESSERA_INLINE Vec<DN> f32_to_f16(DN, D d, Vec<D> v) {
   return demote(Rebind<uint16_t, D>(), di, bit_or(r, sign));
 }
 
+// Plus half, but for the last bit, which would make 1 of 0.49999997; truncated. With 24 bits behind the point numbers
+// of at least 1/2 are integers, so that a shift truncates.
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away_by_shift(DN dn, D d, Vec<D> v) {
+  const Rebind<int32_t, D> di;
+  const auto y = mul_add(abs(v), set(d, 0x1p24f), set(d, 0x1.fffffep-2f * 0x1p24f));
+  const auto magnitude = shr<24>(to_int_in_range(y));
+  return demote(dn, di, select(lt(bit_cast(di, v), zero(di)), neg(magnitude), magnitude));
+}
+
 // Two steps of the FMA chain. Instructions that do both at once round differently, or flush
 // subnormals.
 template <class D, class V>

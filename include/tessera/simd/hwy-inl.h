@@ -46,6 +46,10 @@ using Rebind = TagOf<T, D::kLmul* int{sizeof(T)}, D::kFraction* int{sizeof(Lane<
 template <class T, class D>
 using Repartition = Tag<T, D::kLmul, D::kFraction>;
 
+// Integers of half as many bits.
+template <class D>
+using HalfLane = std::conditional_t<sizeof(Lane<D>) == 4, int16_t, int8_t>;
+
 // bf16 and f16 travel as their bits.
 template <class T>
 using Raw = std::conditional_t<std::is_same_v<T, bf16> || std::is_same_v<T, f16>, uint16_t, T>;
@@ -104,6 +108,31 @@ TESSERA_INLINE Vec<D> load(D, const Lane<D>* p) {
 template <class D>
 TESSERA_INLINE Vec<D> load_n(D, const Lane<D>* p, size_t n) {
   return hn::LoadN(HwyTag<D>(), raw(p), n);
+}
+
+template <class D>
+TESSERA_INLINE void load_two(D d, const Lane<D>* p, Vec<D>& a, Vec<D>& b) {
+#if HWY_TARGET == \
+    HWY_RVV  // one group of registers, loaded at once (Highway's UpperHalf would slide it)
+  if constexpr (std::is_same_v<D, Tag<float, 4>>) {
+    const auto both = load(Tag<float, 8>(), p);
+    a = __riscv_vget_f32m4(both, 0);
+    b = __riscv_vget_f32m4(both, 1);
+    return;
+  } else if constexpr (std::is_same_v<D, Tag<float, 2>>) {
+    const auto both = load(Tag<float, 4>(), p);
+    a = __riscv_vget_f32m2(both, 0);
+    b = __riscv_vget_f32m2(both, 1);
+    return;
+  } else if constexpr (std::is_same_v<D, Tag<float, 1>>) {
+    const auto both = load(Tag<float, 2>(), p);
+    a = __riscv_vget_f32m1(both, 0);
+    b = __riscv_vget_f32m1(both, 1);
+    return;
+  }
+#endif
+  a = load(d, p);
+  b = load(d, p + lanes(d));
 }
 
 template <class D>
@@ -190,6 +219,15 @@ template <class V>
 TESSERA_INLINE V neg_mul_add(V a, V b, V c) {
   if constexpr (!kHasFma) return sub(c, mul(a, b));
   return hn::NegMulAdd(a, b, c);
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar(D d, Lane<D> a, Vec<D> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vfmul(b, a, lanes(d));
+#else
+  return mul(set(d, a), b);
+#endif
 }
 
 template <class D>
@@ -299,6 +337,51 @@ inline constexpr bool kHasF16Conversion = true;
 inline constexpr bool kHasF16Conversion = false;
 #endif
 
+#if HWY_TARGET == HWY_RVV
+// Adding 2^13 times the power of two below a number (2^-14 at least, where subnormals begin) rounds it to 11 bits, which
+// are then the last ones. Half the instructions of f32_to_f16.
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> f32_to_f16_by_sum(D d, Vec<D> v) {
+  const HwyTag<D> df;
+  const hn::RebindToUnsigned<decltype(df)> du;
+  const size_t n = lanes(d);
+  const auto bits = hn::BitCast(du, v);
+  const auto any = __riscv_vand(bits, 0x7fffffffu, n);
+  const auto magnitude = __riscv_vminu(any, 0x47800000u, n);  // 2^16 becomes infinity, as is
+  const auto power = __riscv_vmaxu(__riscv_vand(magnitude, 0x7f800000u, n), 113u << 23, n);
+  const auto unit = __riscv_vadd(power, 13u << 23, n);
+  const auto sum = hn::BitCast(du, hn::Add(hn::BitCast(df, magnitude), hn::BitCast(df, unit)));
+  const auto exponent = __riscv_vsub(__riscv_vsrl(unit, 13, n), 126u << 10, n);
+  const auto finite = __riscv_vadd(__riscv_vsub(sum, unit, n), exponent, n);
+  const auto payload = __riscv_vand(__riscv_vsrl(bits, 13, n), 0x3ffu, n);
+  const auto is_nan = __riscv_vmsgtu(any, 0x7f800000u, n);
+  const auto r = __riscv_vor_mu(is_nan, finite, payload, 0x7e00u, n);
+  const auto sign = __riscv_vand(__riscv_vsrl(bits, 16, n), 0x8000u, n);
+  return __riscv_vncvt_x(__riscv_vor(r, sign, n), n);
+}
+
+// Exponent and mantissa where f32 has them, and a product that moves the exponent, which is exact, for nothing flushes
+// subnormals here. Ten instructions where f16_to_f32 took 32: comparisons and masks take scalars as they are.
+// Why not Zvfhmin's one instruction, where a probe at run time finds it: Highway's target is plain V, so each use would
+// be a branch around inline assembly, for at most 4 % of the instructions of a row times Q4_0 (VLEN 256, 2026-11).
+template <class D, class VN>
+TESSERA_INLINE Vec<D> f16_to_f32_by_product(D d, VN v) {
+  const HwyTag<D> df;
+  const hn::RebindToSigned<decltype(df)> di;
+  const hn::RebindToUnsigned<decltype(df)> du;
+  const size_t n = lanes(d);
+  const auto wide = hn::PromoteTo(di, hn::BitCast(hn::RebindToSigned<hn::DFromV<VN>>(), v));
+  const auto bits = __riscv_vand(__riscv_vsll(wide, 13, n), static_cast<int32_t>(0x8fffe000u), n);
+  const auto value = hn::BitCast(du, __riscv_vfmul(hn::BitCast(df, bits), 0x1p112f, n));
+  const auto magnitude = __riscv_vsll(hn::BitCast(du, bits), 1, n);
+  const auto infinite =
+      __riscv_vor_mu(__riscv_vmsgtu(magnitude, 0x1effffffu, n), value, value, 0x7f800000u, n);
+  const auto quiet =
+      __riscv_vor_mu(__riscv_vmsgtu(magnitude, 0x1f000000u, n), infinite, infinite, 0x400000u, n);
+  return hn::BitCast(df, quiet);
+}
+#endif
+
 template <class D, class DN>
 TESSERA_INLINE Vec<D> promote(D d, DN dn, Vec<DN> v) {
   if constexpr (std::is_same_v<Lane<DN>, bf16>) {
@@ -309,7 +392,11 @@ TESSERA_INLINE Vec<D> promote(D d, DN dn, Vec<DN> v) {
     const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
     return hn::PromoteTo(HwyTag<D>(), hn::BitCast(dh, v));
   } else {
+#if HWY_TARGET == HWY_RVV
+    return f16_to_f32_by_product(d, v);
+#else
     return f16_to_f32(d, dn, v);
+#endif
   }
 }
 
@@ -324,8 +411,24 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
     const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
     return hn::BitCast(HwyTag<DN>(), hn::DemoteTo(dh, v));
   } else {
+#if HWY_TARGET == HWY_RVV
+    return f32_to_f16_by_sum<DN>(d, v);
+#else
     return f32_to_f16(dn, d, v);
+#endif
   }
+}
+
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away(DN dn, D d, Vec<D> v) {
+#if HWY_TARGET == HWY_RVV
+  // To 16 bits, with a rounding mode that only scalar conversions have as part of the instruction. The compiler sets
+  // the register once for conversions that follow each other.
+  const auto words = __riscv_vfncvt_x(v, __RISCV_FRM_RMM, lanes(d));
+  return __riscv_vncvt_x(words, lanes(d));
+#else
+  return round_away_by_shift(dn, d, v);
+#endif
 }
 
 // ---- Across lanes
@@ -400,11 +503,30 @@ TESSERA_INLINE Vec<D> dot2_i16(D, V a, V b, Vec<D> c) {
 }
 
 template <class D>
-TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
+TESSERA_INLINE Vec<D> mul_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vwmul(b, a, lanes(d));
+#else
+  return hn::Mul(set(d, a), hn::PromoteTo(HwyTag<D>(), b));
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b,
+                                          Vec<D> c) {
 #if HWY_TARGET == HWY_RVV
   return __riscv_vwmacc(c, a, b, lanes(d));
 #else
   return hn::Add(c, hn::Mul(set(d, a), hn::PromoteTo(HwyTag<D>(), b)));
+#endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> add_wide(D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+#if HWY_TARGET == HWY_RVV
+  return __riscv_vwadd_wv(b, a, lanes(d));
+#else
+  return hn::Add(b, hn::PromoteTo(HwyTag<D>(), a));
 #endif
 }
 

@@ -112,6 +112,12 @@ TESSERA_INLINE Vec<D> load_n(D d, const Lane<D>* p, size_t n) {
 }
 
 template <class D>
+TESSERA_INLINE void load_two(D d, const Lane<D>* p, Vec<D>& a, Vec<D>& b) {
+  a = load(d, p);
+  b = load(d, p + lanes(d));
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> load_dup(D d, const Lane<D>* p) {
   return set(d, *p);
 }
@@ -226,6 +232,11 @@ template <class T, int N>
 TESSERA_INLINE LanesVec<T, N> neg_mul_add(LanesVec<T, N> a, LanesVec<T, N> b, LanesVec<T, N> c) {
   for (int i = 0; i < N; ++i) c.lane[i] = std::fma(-a.lane[i], b.lane[i], c.lane[i]);
   return c;
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar(D d, Lane<D> a, Vec<D> b) {
+  return mul(set(d, a), b);
 }
 
 template <class D>
@@ -382,6 +393,15 @@ TESSERA_INLINE Vec<DN> demote(DN, D, Vec<D> v) {
   return r;
 }
 
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away(DN, D, Vec<D> v) {
+  Vec<DN> r;
+  for (int i = 0; i < D::kLanes; ++i) {
+    r.lane[i] = static_cast<int8_t>(v.lane[i] + std::copysign(0x1.fffffep-2f, v.lane[i]));
+  }
+  return r;
+}
+
 // ---- Across lanes
 
 template <class D>
@@ -424,12 +444,27 @@ TESSERA_INLINE Vec<D> dot2_i16(D, LanesVec<int16_t, N> a, LanesVec<int16_t, N> b
   return c;
 }
 
+// Integers of half as many bits.
 template <class D>
-TESSERA_INLINE Vec<D> mul_add_scalar_wide(D, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
-  for (int i = 0; i < D::kLanes; ++i) {
-    c.lane[i] = lane_add(c.lane[i], int32_t{a} * int32_t{b.lane[i]});
-  }
-  return c;
+using HalfLane = std::conditional_t<sizeof(Lane<D>) == 4, int16_t, int8_t>;
+
+template <class D>
+TESSERA_INLINE Vec<D> add_wide(D, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+  for (int i = 0; i < D::kLanes; ++i) b.lane[i] = lane_add(b.lane[i], Lane<D>{a.lane[i]});
+  return b;
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar_wide(D, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b) {
+  Vec<D> r;
+  for (int i = 0; i < D::kLanes; ++i) r.lane[i] = static_cast<Lane<D>>(a * b.lane[i]);
+  return r;
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b,
+                                          Vec<D> c) {
+  return add(mul_scalar_wide(d, a, b), c);
 }
 
 template <class D, int N>

@@ -173,6 +173,12 @@ TESSERA_INLINE Vec<D> load_n(D d, const Lane<D>* p, size_t n) {
 }
 
 template <class D>
+TESSERA_INLINE void load_two(D d, const Lane<D>* p, Vec<D>& a, Vec<D>& b) {
+  a = load(d, p);
+  b = load(d, p + lanes(d));
+}
+
+template <class D>
 TESSERA_INLINE Vec<D> load_dup(D d, const Lane<D>* p) {
   return set(d, *p);
 }
@@ -264,6 +270,11 @@ TESSERA_INLINE xs::batch<T, Arch> neg_mul_add(xs::batch<T, Arch> a, xs::batch<T,
 #else
   return xs::fnma(a, b, c);
 #endif
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar(D d, Lane<D> a, Vec<D> b) {
+  return mul(set(d, a), b);
 }
 
 template <class D>
@@ -402,6 +413,11 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
   return load(dn, to.data());
 }
 
+template <class DN, class D>
+TESSERA_INLINE Vec<DN> round_away(DN dn, D d, Vec<D> v) {
+  return round_away_by_shift(dn, d, v);
+}
+
 // ---- Across lanes
 
 template <class D>
@@ -467,9 +483,24 @@ TESSERA_INLINE Vec<D> dot2_i16([[maybe_unused]] D d, Vec<Repartition<int16_t, D>
 #endif
 }
 
+// Integers of half as many bits.
 template <class D>
-TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, int16_t a, Vec<Rebind<int16_t, D>> b, Vec<D> c) {
-  return c + set(d, a) * promote(d, Rebind<int16_t, D>(), b);
+using HalfLane = std::conditional_t<sizeof(Lane<D>) == 4, int16_t, int8_t>;
+
+template <class D>
+TESSERA_INLINE Vec<D> add_wide(D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+  return b + promote(d, Rebind<HalfLane<D>, D>(), a);
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b) {
+  return set(d, a) * promote(d, Rebind<HalfLane<D>, D>(), b);
+}
+
+template <class D>
+TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLane<D>, D>> b,
+                                          Vec<D> c) {
+  return c + mul_scalar_wide(d, a, b);
 }
 
 template <class D>
