@@ -130,7 +130,8 @@ void call(const ConvCase& c, const Tensor<X, 5>& x, const Tensor<W, 5>& w, const
           Context& context, const Tensor<float, 5>* residual, Epilogue epilogue) {
   const auto run = [&]<int kRank>(auto conv, auto pack, auto options) {
     if (residual) epilogue = epilogue | epi::residual(residual->template with_spatial<kRank>());
-    const auto from = x.template with_spatial<kRank>(), filters = w.template with_spatial<kRank>();
+    const auto from = x.template with_spatial<kRank>();
+    const auto filters = w.template with_spatial<kRank>();
     const auto to = y.template with_spatial<kRank>();
     if (c.packed) {
       conv(from, pack(filters, options), to, options, epilogue);
