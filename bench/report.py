@@ -367,13 +367,13 @@ def weights_parts(records):
 
 
 CONVS = {"f32": "f32", "fast": "f32, any order of sums", "s8": "s8 x s8 -> s8, a scale per channel"}
-CONV_EXPLANATION = """Convolutions of one image, of square images and filters, named as size x channels (x filters), extent of \
-the filters, stride; padded by half of that extent; without a number of filters: depthwise. Weights are reordered before \
-the clock starts. Activations are [h, w, channels]; libraries that only have [channels, h, w] (onnxruntime in f32, ggml) \
-get and give that instead, at no cost. Speeds are medians over rounds in which all took turns, in operations per second of \
-the sums as they are defined, also where Winograd's algorithm needs fewer. Results are checked against sums in f64, integers \
-exactly: `!!` is wrong, which leaves the ratios out. Ratio: how many times as fast as the best peer Tessera is, then as \
-each of them."""
+CONV_EXPLANATION = """Convolutions of one image, of square images and filters, named as size x channels (x filters), extent of the filters, \
+stride; padded by half of that extent; without a number of filters: depthwise. Weights are reordered before the clock \
+starts. Activations are [h, w, channels]; libraries that only have [channels, h, w] (onnxruntime in f32, ggml) get and \
+give that instead, and onnxruntime u8 for s8, at no cost. Speeds are medians over rounds in which all took turns, in \
+operations per second of the sums as they are defined, also where Winograd's algorithm needs fewer. Results are \
+checked against sums in f64, integers exactly: `!!` is wrong, which leaves the ratios out. Ratio: how many times as \
+fast as the best peer Tessera is, then as each of them."""
 
 
 class ConvCase:
