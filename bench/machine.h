@@ -53,11 +53,11 @@ void print_machine_json(int threads, const std::vector<Contender>& contenders,
   std::printf("}, \"contenders\": [");
   separator = "";
   for (const Contender& who : contenders) {
-    std::printf("%s{\"name\": %s, ", separator, json_string(who.name).c_str());
+    std::printf("%s{\"name\": %s", separator, json_string(who.name).c_str());
     if constexpr (requires { who.packed; }) {
-      std::printf("\"packed\": %s", who.packed ? "true" : "false");
-    } else {
-      std::printf("\"mode\": %s", json_string(who.mode).c_str());
+      std::printf(", \"packed\": %s", who.packed ? "true" : "false");
+    } else if constexpr (requires { who.mode; }) {
+      std::printf(", \"mode\": %s", json_string(who.mode).c_str());
     }
     std::printf(", \"description\": %s}", json_string(who.description).c_str());
     separator = ", ";

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/peers.h"
 
+#include "bench/conv_contender.h"
 #include "bench/weights_contender.h"
 #include "tessera/dispatch/dispatch.h"
 
@@ -15,42 +16,44 @@ struct Peer {
   const char* package;
   // Keeps to the instructions of Tessera's target, where that is not the machine's best.
   bool obedient;
-  bool has_weights;  // has products with quantized weights
+  bool has_weights, has_conv;  // products with quantized weights, convolutions
   // Null: was not there, or has no such products.
   Find<GemmContender> find_gemm;
   Find<WeightsContender> find_weights;
+  Find<ConvContender> find_conv;
 };
 constexpr Peer kPeers[] = {
 #if TESSERA_BENCH_ONEDNN
-    {"onednn", "libdnnl-dev", true, false, &find_onednn, nullptr},
+    {"onednn", "libdnnl-dev", true, false, true, &find_onednn, nullptr, &find_onednn_conv},
 #else
-    {"onednn", "libdnnl-dev", true, false, nullptr, nullptr},
+    {"onednn", "libdnnl-dev", true, false, true, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_EIGEN
-    {"eigen", "libeigen3-dev", false, false, &find_eigen, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, &find_eigen, nullptr, nullptr},
 #else
-    {"eigen", "libeigen3-dev", false, false, nullptr, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_XNNPACK
-    {"xnnpack", "libxnnpack-dev", false, true, &find_xnnpack, &find_xnnpack_weights},
+    {"xnnpack", "libxnnpack-dev", false, true, true, &find_xnnpack, &find_xnnpack_weights,
+     &find_xnnpack_conv},
 #else
-    {"xnnpack", "libxnnpack-dev", false, true, nullptr, nullptr},
+    {"xnnpack", "libxnnpack-dev", false, true, true, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_LIBXSMM
-    {"libxsmm", "libxsmm-dev", true, false, &find_libxsmm, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, &find_libxsmm, nullptr, nullptr},
 #else
-    {"libxsmm", "libxsmm-dev", true, false, nullptr, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_GGML
-    {"ggml", "libggml-dev", false, true, &find_ggml, &find_ggml_weights},
+    {"ggml", "libggml-dev", false, true, true, &find_ggml, &find_ggml_weights, &find_ggml_conv},
 #else
-    {"ggml", "libggml-dev", false, true, nullptr, nullptr},
+    {"ggml", "libggml-dev", false, true, true, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_ONNXRUNTIME
-    {"onnxruntime", "libonnxruntime-dev", false, true, &find_onnxruntime,
-     &find_onnxruntime_weights},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, &find_onnxruntime,
+     &find_onnxruntime_weights, &find_onnxruntime_conv},
 #else
-    {"onnxruntime", "libonnxruntime-dev", false, true, nullptr, nullptr},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, nullptr, nullptr, nullptr},
 #endif
 };
 
@@ -60,6 +63,7 @@ void find_all(Find<Contender> Peer::* find, int threads, std::vector<Contender>&
   const Target best = available_targets().back();
   for (const Peer& peer : kPeers) {
     if (std::is_same_v<Contender, WeightsContender> && !peer.has_weights) continue;
+    if (std::is_same_v<Contender, ConvContender> && !peer.has_conv) continue;
     if (peer.*find != nullptr && (peer.obedient || active_target() == best)) {
       (peer.*find)(threads, found, missing);
     } else if (peer.*find != nullptr) {
@@ -84,6 +88,12 @@ std::vector<GemmContender> find_peers(int threads, std::vector<std::string>& mis
 WeightsContenders find_weights_peers(int threads, Lines& missing) {
   WeightsContenders found;
   find_all(&Peer::find_weights, threads, found, missing);
+  return found;
+}
+
+ConvContenders find_conv_peers(int threads, Lines& missing) {
+  ConvContenders found;
+  find_all(&Peer::find_conv, threads, found, missing);
   return found;
 }
 

@@ -10,6 +10,7 @@
 #include <memory>
 #include <type_traits>
 
+#include "bench/conv_contender.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
@@ -145,6 +146,46 @@ GemmRun ggml_conversion(const Conversion& o, ggml_backend_t backend) {
   return run_of(graph, graph->context, copy, backend);
 }
 
+// Its direct convolutions: of [channels, h, w], and depthwise ones of [h, w, channels].
+ConvRun ggml_conv(const ConvOperands<float>& o, ggml_backend_t backend) {
+  struct State {
+    PaddedArray<float> x, w, y;
+    Graph graph{};
+  };
+  const ConvShape& s = o.shape;
+  const auto state =
+      s.is_depthwise() ? std::make_shared<State>(PaddedArray<float>(0),
+                                                 padded_copy(transposed_copy(o.w, s.out, s.taps())),
+                                                 PaddedArray<float>(0))
+                       : std::make_shared<State>(channels_first_x(o), channels_first_w(o),
+                                                 PaddedArray<float>(s.pixels() * s.out));
+  const auto stride = static_cast<int>(s.stride), pad = static_cast<int>(s.padding());
+  Graph& graph = state->graph;
+  graph.context = new_context();
+  const auto tensor = [&](const float* data, index_t e0, index_t e1, index_t e2, index_t e3) {
+    ggml_tensor* const t = ggml_new_tensor_4d(graph.context, GGML_TYPE_F32, e0, e1, e2, e3);
+    graph.place(t, data);
+    return t;
+  };
+  if (s.is_depthwise()) {
+    // The order of the axes is that of the other ones, the order in memory is not.
+    ggml_tensor* const w = tensor(state->w.data(), s.in, 1, s.kernel, s.kernel);
+    ggml_tensor* const x = tensor(o.x, s.in, s.size, s.size, 1);
+    ggml_tensor* const y = ggml_conv_2d_dw_direct(
+        graph.context, ggml_permute(graph.context, w, 3, 2, 0, 1),
+        ggml_permute(graph.context, x, 2, 0, 1, 3), stride, stride, pad, pad, 1, 1);
+    graph.place(y, o.y);
+    return {run_of(state, graph.context, y, backend), ggml_op_name(y->op)};
+  }
+  ggml_tensor* const w = tensor(state->w.data(), s.kernel, s.kernel, s.in, s.out);
+  ggml_tensor* const x = tensor(state->x.data(), s.size, s.size, s.in, 1);
+  ggml_tensor* const y = ggml_conv_2d_direct(graph.context, w, x, stride, stride, pad, pad, 1, 1);
+  graph.place(y, state->y.data());
+  ConvRun result{run_of(state, graph.context, y, backend), ggml_op_name(y->op)};
+  result.run.finish = [state, o] { store_channels_first_y(state->y.data(), o); };
+  return result;
+}
+
 // What the chosen one of its backends was compiled for.
 std::string features(ggml_backend_reg_t registry) {
   const auto get = reinterpret_cast<ggml_backend_get_features_t>(
@@ -228,6 +269,15 @@ void find_ggml_weights(int threads, WeightsContenders& found, Lines& missing) {
                    [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     add("int8 " + mode, *kind);
   }
+}
+
+void find_ggml_conv(int threads, ConvContenders& found, Lines& missing) {
+  const Processor processor(threads, missing);
+  const ggml_backend_t backend = processor.backend;
+  if (backend == nullptr) return;
+  found.push_back({.name = "ggml",
+                   .description = processor.description,
+                   .f32 = [=](const ConvOperands<float>& o) { return ggml_conv(o, backend); }});
 }
 
 }  // namespace tessera::bench

@@ -4,9 +4,11 @@
 
 #include <dnnl.hpp>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 
+#include "bench/conv_contender.h"
 #include "bench/peers.h"
 #include "tessera/dispatch/dispatch.h"
 
@@ -97,9 +99,71 @@ GemmPrepare<Types> prepare(Form form) {
   return [form](const GemmOperands<Types>& o) { return onednn_gemm(o, form); };
 }
 
-}  // namespace
+// Weights, and the result, in the layouts that the primitive likes best; the latter is brought back to [h, w, channels]
+// where it isn't, at no cost. Winograd's algorithm where it may be used and is there.
+template <class T>
+ConvRun onednn_conv(const ConvOperands<T>& o) {
+  auto& [engine, stream] = library();
+  const ConvShape& s = o.shape;
+  const index_t pad = s.padding();
+  const dnnl::memory::dims x_dims = {1, s.in, s.size, s.size},
+                           y_dims = {1, s.out, s.out_size(), s.out_size()},
+                           stride = {s.stride, s.stride}, padding = {pad, pad};
+  const dnnl::memory::dims w_dims =
+      s.is_depthwise()
+          ? dnnl::memory::dims{s.groups, s.out / s.groups, s.group_in(), s.kernel, s.kernel}
+          : dnnl::memory::dims{s.out, s.in, s.kernel, s.kernel};
+  const dnnl::memory::desc x_desc(x_dims, kType<T>, Tag::nhwc), y_desc(y_dims, kType<T>, Tag::nhwc);
+  dnnl::primitive_attr attributes;
+  if (std::is_integral_v<T>) {
+    attributes.set_scales_mask(DNNL_ARG_WEIGHTS, s.is_depthwise() ? 3 : 1);  // per output channel
+  }
+  const auto describe_with = [&](dnnl::algorithm algorithm) {
+    return dnnl::convolution_forward::primitive_desc(
+        library().engine, dnnl::prop_kind::forward_inference, algorithm, x_desc,
+        dnnl::memory::desc(w_dims, kType<T>, Tag::any),
+        dnnl::memory::desc(y_dims, kType<T>, Tag::any), stride, padding, padding, attributes, true);
+  };
+  dnnl::convolution_forward::primitive_desc description;
+  if (o.fast) description = describe_with(dnnl::algorithm::convolution_winograd);
+  if (!description) description = describe_with(dnnl::algorithm::convolution_auto);
+  if (!description) return {};
 
-void find_onednn(int threads, Contenders& found, Lines&) {
+  const auto data = [](const auto* p) { return const_cast<void*>(static_cast<const void*>(p)); };
+  const dnnl::memory x(x_desc, engine, data(o.x));
+  const dnnl::memory w_given({w_dims, kType<T>, s.is_depthwise() ? Tag::gohwi : Tag::ohwi}, engine,
+                             data(o.w));
+  dnnl::memory w(description.weights_desc(), engine);
+  dnnl::reorder(w_given, w).execute(stream, {{DNNL_ARG_FROM, w_given}, {DNNL_ARG_TO, w}});
+  stream.wait();
+  const bool direct = description.dst_desc() == y_desc;
+  const dnnl::memory y_wanted(y_desc, engine, o.y);
+  const dnnl::memory y = direct ? y_wanted : dnnl::memory(description.dst_desc(), engine);
+  std::unordered_map<int, dnnl::memory> arguments = {
+      {DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, y}};
+  if (std::is_integral_v<T>) {
+    arguments[DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS] =
+        dnnl::memory({{s.out}, Type::f32, Tag::x}, engine, data(o.scales));
+  }
+  const dnnl::convolution_forward convolution(description);
+  GemmRun run{[=] {
+                dnnl::stream& in = library().stream;
+                convolution.execute(in, arguments);
+                in.wait();
+              },
+              {}};
+  if (!direct) {
+    run.finish = [y, y_wanted, back = dnnl::reorder(y, y_wanted)]() {
+      dnnl::stream& in = library().stream;
+      back.execute(in, {{DNNL_ARG_FROM, y}, {DNNL_ARG_TO, y_wanted}});
+      in.wait();
+    };
+  }
+  return {run, description.impl_info_str()};
+}
+
+// Limits it to the instructions of Tessera's target, and to so many threads; says what it is.
+std::string start(int threads) {
   const Target target = active_target();
   if (target == Target::kSse4) dnnl::set_max_cpu_isa(dnnl::cpu_isa::sse41);
   if (target == Target::kAvx2) dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx2);
@@ -108,8 +172,14 @@ void find_onednn(int threads, Contenders& found, Lines&) {
     reinterpret_cast<void (*)(int)>(set)(threads);
   }
   const dnnl_version_t& v = *dnnl::version();
-  const std::string about = "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) +
-                            "." + std::to_string(v.patch);
+  return "oneDNN " + std::to_string(v.major) + "." + std::to_string(v.minor) + "." +
+         std::to_string(v.patch);
+}
+
+}  // namespace
+
+void find_onednn(int threads, Contenders& found, Lines&) {
+  const std::string about = start(threads);
   for (const Form form : {Form::kPlain, Form::kPacked}) {
     found.push_back({.name = "onednn",
                      .description = about,
@@ -124,6 +194,13 @@ void find_onednn(int threads, Contenders& found, Lines&) {
                    .packed = true,
                    .bf16 = prepare<BF16>(Form::kRounding),
                    .f16 = prepare<F16>(Form::kRounding)});
+}
+
+void find_onednn_conv(int threads, ConvContenders& found, Lines&) {
+  found.push_back({.name = "onednn",
+                   .description = start(threads),
+                   .f32 = onednn_conv<float>,
+                   .s8 = onednn_conv<std::int8_t>});
 }
 
 }  // namespace tessera::bench

@@ -5,11 +5,13 @@
 #include <onnxruntime_cxx_api.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <exception>
 #include <memory>
 #include <optional>
 #include <type_traits>
 
+#include "bench/conv_contender.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
@@ -17,6 +19,7 @@ namespace tessera::bench {
 namespace {
 
 constexpr int kOpset = 20;
+constexpr char kOwnDomain[] = "com.microsoft";
 // Smaller constants must be copied into the model.
 constexpr std::size_t kLeastExternalBytes = 128;
 
@@ -26,16 +29,18 @@ struct Library {
   Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
 };
 
+using Extents = std::vector<std::int64_t>;
+
 template <class T>
-Ort::Value tensor(const Library& library, const T* data, index_t rows, index_t cols) {
-  const std::int64_t extents[] = {rows, cols};
-  return Ort::Value::CreateTensor<T>(library.memory, const_cast<T*>(data),
-                                     static_cast<std::size_t>(rows * cols), extents, 2);
+Ort::Value tensor(const Library& library, const T* data, const Extents& extents) {
+  std::size_t count = 1;
+  for (const std::int64_t extent : extents) count *= static_cast<std::size_t>(extent);
+  return Ort::Value::CreateTensor<T>(library.memory, const_cast<T*>(data), count, extents.data(),
+                                     extents.size());
 }
 
 template <class T>
-Ort::ValueInfo value_info(const char* name, index_t rows, index_t cols) {
-  const std::vector<std::int64_t> extents = {rows, cols};
+Ort::ValueInfo value_info(const char* name, const Extents& extents) {
   const Ort::TensorTypeAndShapeInfo shape(Ort::TypeToTensorType<T>::type, extents);
   const Ort::TypeInfo type = Ort::TypeInfo::CreateTensorInfo(shape.GetConst());
   return Ort::ValueInfo(name, type.GetConst());
@@ -69,12 +74,12 @@ GemmRun onnxruntime_gemm(const GemmOperands<Types>& o, bool packed, Library& lib
 
   Ort::Graph graph;
   std::vector<Ort::ValueInfo> inputs, outputs;
-  inputs.push_back(value_info<A>("a", m, k));
-  if (!packed) inputs.push_back(value_info<B>("b", rows, cols));
-  outputs.push_back(value_info<C>("c", m, n));
+  inputs.push_back(value_info<A>("a", {m, k}));
+  if (!packed) inputs.push_back(value_info<B>("b", {rows, cols}));
+  outputs.push_back(value_info<C>("c", {m, n}));
   graph.SetInputs(inputs);
   graph.SetOutputs(outputs);
-  Ort::Value b = tensor(library, weights, rows, cols);
+  Ort::Value b = tensor(library, weights, {rows, cols});
   if (packed) {
     const std::size_t bytes = static_cast<std::size_t>(rows * cols) * sizeof(B);
     graph.AddInitializer("b", b, bytes >= kLeastExternalBytes);
@@ -102,11 +107,11 @@ GemmRun onnxruntime_gemm(const GemmOperands<Types>& o, bool packed, Library& lib
 
   state->binding.emplace(*state->session);
   if (!packed) state->binding->BindInput("b", b);
-  state->binding->BindOutput("c", tensor(library, o.c, m, n));
+  state->binding->BindOutput("c", tensor(library, o.c, {m, n}));
   const auto run = [state] { state->session->Run(Ort::RunOptions{nullptr}, *state->binding); };
   if constexpr (kInteger) {
     state->bytes.resize(static_cast<std::size_t>(m * k));
-    state->binding->BindInput("a", tensor(library, state->bytes.data(), m, k));
+    state->binding->BindInput("a", tensor(library, state->bytes.data(), {m, k}));
     return {[state, run, a = o.a] {
               std::uint8_t* const bytes = state->bytes.data();
               const std::size_t count = state->bytes.size();
@@ -117,7 +122,7 @@ GemmRun onnxruntime_gemm(const GemmOperands<Types>& o, bool packed, Library& lib
             },
             {}};
   } else {
-    state->binding->BindInput("a", tensor(library, o.a, m, k));
+    state->binding->BindInput("a", tensor(library, o.a, {m, k}));
     return {run, {}};
   }
 }
@@ -162,8 +167,8 @@ WeightsRun onnxruntime_weights(const WeightsOperands& o, std::int64_t level, Lib
 
   Ort::Graph graph;
   std::vector<Ort::ValueInfo> inputs, outputs;
-  inputs.push_back(value_info<float>("a", m, k));
-  outputs.push_back(value_info<float>("c", m, n));
+  inputs.push_back(value_info<float>("a", {m, k}));
+  outputs.push_back(value_info<float>("c", {m, n}));
   graph.SetInputs(inputs);
   graph.SetOutputs(outputs);
   const std::int64_t extents[] = {n, blocks, four ? kBlock / 2 : kBlock};
@@ -181,18 +186,105 @@ WeightsRun onnxruntime_weights(const WeightsOperands& o, std::int64_t level, Lib
   for (const auto& [name, value] : values) {
     attributes.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
   }
-  constexpr char kDomain[] = "com.microsoft";
-  Ort::Node node("MatMulNBits", kDomain, "product", {"a", "b", "scales"}, {"c"}, attributes);
+  Ort::Node node("MatMulNBits", kOwnDomain, "product", {"a", "b", "scales"}, {"c"}, attributes);
   graph.AddNode(node);
-  Ort::Model model({{"", kOpset}, {kDomain, 1}});
+  Ort::Model model({{"", kOpset}, {kOwnDomain, 1}});
   model.AddGraph(graph);
   state->session.emplace(library.env, model, library.options);
 
   state->binding.emplace(*state->session);
-  state->binding->BindInput("a", tensor(library, o.a, m, k));
-  state->binding->BindOutput("c", tensor(library, o.c, m, n));
+  state->binding->BindInput("a", tensor(library, o.a, {m, k}));
+  state->binding->BindOutput("c", tensor(library, o.c, {m, n}));
   return {{[state] { state->session->Run(Ort::RunOptions{nullptr}, *state->binding); }, {}},
           level == 4 ? kBlock : 0};
+}
+
+// Operator Conv of [channels, h, w]; its blocked kernels reorder x and y as parts of the call. Of integers,
+// QLinearConv, in the variant for [h, w, channels], and with x and y as u8 with a zero point, for which it has its best
+// kernels; they are shifted outside of the call.
+template <class T>
+ConvRun onnxruntime_conv(const ConvOperands<T>& o, Library& library) {
+  constexpr bool kInteger = std::is_integral_v<T>;
+  using X = std::conditional_t<kInteger, std::uint8_t, T>;
+  struct State {
+    PaddedArray<X> x, y;
+    PaddedArray<T> w;
+    std::vector<T> zeros{};
+    std::optional<Ort::Session> session{};
+    std::optional<Ort::IoBinding> binding{};
+  };
+  const ConvShape& s = o.shape;
+  const auto state =
+      std::make_shared<State>(PaddedArray<X>(ConvShape::elements(s.x())),
+                              PaddedArray<X>(ConvShape::elements(s.y())), channels_first_w(o));
+  if constexpr (kInteger) {
+    std::transform(o.x, o.x + state->x.size, state->x.data(),
+                   [](T x) { return static_cast<X>(x ^ 0x80); });
+  } else {
+    state->x = channels_first_x(o);
+  }
+  const Extents x_extents =
+      kInteger ? Extents{1, s.size, s.size, s.in} : Extents{1, s.in, s.size, s.size};
+  const Extents y_extents = kInteger ? Extents{1, s.out_size(), s.out_size(), s.out}
+                                     : Extents{1, s.out, s.out_size(), s.out_size()};
+
+  Ort::Graph graph;
+  std::vector<Ort::ValueInfo> inputs, outputs;
+  inputs.push_back(value_info<X>("x", x_extents));
+  outputs.push_back(value_info<X>("y", y_extents));
+  graph.SetInputs(inputs);
+  graph.SetOutputs(outputs);
+  const auto constant = [&](const char* name, const auto* data, const Extents& extents) {
+    Ort::Value value = tensor(library, data, extents);
+    std::size_t bytes = sizeof *data;
+    for (const std::int64_t extent : extents) bytes *= static_cast<std::size_t>(extent);
+    graph.AddInitializer(name, value, bytes >= kLeastExternalBytes);
+  };
+  constant("w", state->w.data(), {s.out, s.group_in(), s.kernel, s.kernel});
+  std::vector<std::string> operands = {"x", "w"};
+  static const float one = 1;
+  static const X zero_point = 128;
+  if constexpr (kInteger) {
+    state->zeros.resize(static_cast<std::size_t>(s.out));
+    constant("one", &one, {});
+    constant("zero_point", &zero_point, {});
+    constant("scales", o.scales, {s.out});
+    constant("zeros", state->zeros.data(), {s.out});
+    operands = {"x", "one", "zero_point", "w", "scales", "zeros", "one", "zero_point"};
+  }
+  std::vector<Ort::OpAttr> attributes;
+  const auto integers = [&](const char* name, const Extents& values) {
+    attributes.emplace_back(name, values.data(), static_cast<int>(values.size()), ORT_OP_ATTR_INTS);
+  };
+  const auto integer = [&](const char* name, std::int64_t value) {
+    attributes.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
+  };
+  const index_t pad = s.padding();
+  integers("kernel_shape", {s.kernel, s.kernel});
+  integers("strides", {s.stride, s.stride});
+  integers("pads", {pad, pad, pad, pad});
+  integer("group", s.groups);
+  if (kInteger) integer("channels_last", 1);
+  Ort::Node node(kInteger ? "QLinearConv" : "Conv", kInteger ? kOwnDomain : "", "convolution",
+                 operands, {"y"}, attributes);
+  graph.AddNode(node);
+  // The last one is of the blocked kernels that it replaces Conv with.
+  Ort::Model model({{"", kOpset}, {kOwnDomain, 1}, {"com.microsoft.nchwc", 1}});
+  model.AddGraph(graph);
+  state->session.emplace(library.env, model, library.options);
+  state->binding.emplace(*state->session);
+  state->binding->BindInput("x", tensor(library, state->x.data(), x_extents));
+  state->binding->BindOutput("y", tensor(library, state->y.data(), y_extents));
+  return {{[state] { state->session->Run(Ort::RunOptions{nullptr}, *state->binding); },
+           [state, o] {
+             const X* const y = state->y.data();
+             if constexpr (kInteger) {
+               std::transform(y, y + state->y.size, o.y,
+                              [](X v) { return static_cast<T>(v ^ 0x80); });
+             } else {
+               store_channels_first_y(y, o);
+             }
+           }}};
 }
 
 // Runs f with stderr closed. Some packages of the library register every operator twice when the first session
@@ -260,6 +352,16 @@ void find_onnxruntime_weights(int threads, WeightsContenders& found, Lines& miss
                        return onnxruntime_weights(o, level, *library);
                      }});
   }
+}
+
+void find_onnxruntime_conv(int threads, ConvContenders& found, Lines& missing) {
+  const std::shared_ptr<Library> library = load(threads, missing);
+  if (library == nullptr) return;
+  const auto prepare = [library](const auto& o) { return onnxruntime_conv(o, *library); };
+  found.push_back({.name = "onnxruntime",
+                   .description = "ONNX Runtime " + Ort::GetVersionString(),
+                   .f32 = prepare,
+                   .s8 = prepare});
 }
 
 }  // namespace tessera::bench

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "bench/conv_contender.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
@@ -205,6 +206,51 @@ GemmRun multiply_dynamic(const WeightsOperands& o, pthreadpool_t pool) {
           {}};
 }
 
+// Convolutions of f32, and of s8 with a scale per output channel.
+template <class T>
+ConvRun convolve(const ConvOperands<T>& o, pthreadpool_t pool) {
+  constexpr bool kInteger = std::is_integral_v<T>;
+  const ConvShape& s = o.shape;
+  const auto u32 = [](index_t x) { return static_cast<std::uint32_t>(x); };
+  const auto size = [](index_t x) { return static_cast<std::size_t>(x); };
+  const std::uint32_t pad = u32(s.padding()), kernel = u32(s.kernel), stride = u32(s.stride);
+  const std::size_t group_in = size(s.group_in()), group_out = size(s.out / s.groups);
+  xnn_operator_t op = nullptr;
+  const auto create = [&](auto function, auto... rest) {
+    return function(pad, pad, pad, pad, kernel, kernel, stride, stride, 1, 1, u32(s.groups),
+                    group_in, group_out, size(s.in), size(s.out), rest..., 0, nullptr, nullptr,
+                    &op);
+  };
+  const std::int8_t zero = 0, low = -128, high = 127;
+  xnn_status status = xnn_status_success;
+  if constexpr (kInteger) {
+    const std::int32_t* const no_bias = nullptr;
+    status = create(xnn_create_convolution2d_nhwc_qs8_qc8w, zero, 1.0f, o.scales, o.w, no_bias,
+                    zero, 1.0f, low, high);
+  } else {
+    const float* const no_bias = nullptr;
+    status = create(xnn_create_convolution2d_nhwc_f32, o.w, no_bias, -kInfinity, kInfinity);
+  }
+  if (status != xnn_status_success) return {};
+  const Operator owned = own(op);
+  const auto reshape =
+      kInteger ? xnn_reshape_convolution2d_nhwc_qs8_qc8w : xnn_reshape_convolution2d_nhwc_f32;
+  std::size_t bytes = 0, alignment = 0, height = 0, width = 0;
+  if (reshape(op, 1, size(s.size), size(s.size), &bytes, &alignment, &height, &width, pool) !=
+      xnn_status_success) {
+    return {};
+  }
+  const auto workspace =
+      std::make_shared<tessera::detail::AlignedBytes>(tessera::detail::allocate_aligned(bytes + 1));
+  if constexpr (kInteger) {
+    status = xnn_setup_convolution2d_nhwc_qs8_qc8w(op, workspace->get(), o.x, o.y);
+  } else {
+    status = xnn_setup_convolution2d_nhwc_f32(op, workspace->get(), o.x, o.y);
+  }
+  if (status != xnn_status_success) return {};
+  return {{[owned, pool, workspace] { xnn_run_operator(owned.get(), pool); }, {}}};
+}
+
 // Whether it supports this processor; its threads, none for one.
 bool start(int threads, pthreadpool_t& pool, Lines& missing) {
   if (xnn_initialize(nullptr) != xnn_status_success) {
@@ -245,6 +291,13 @@ void find_xnnpack_weights(int threads, WeightsContenders& found, Lines& missing)
                        return {multiply_dynamic(o, pool), o.shape.k};
                      }});
   }
+}
+
+void find_xnnpack_conv(int threads, ConvContenders& found, Lines& missing) {
+  pthreadpool_t pool = nullptr;
+  if (!start(threads, pool, missing)) return;
+  const auto prepare = [pool](const auto& o) { return convolve(o, pool); };
+  found.push_back({.name = "xnnpack", .description = "XNNPACK", .f32 = prepare, .s8 = prepare});
 }
 
 }  // namespace tessera::bench

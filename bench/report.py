@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, pictures and pages from what gemm_compare, weights_compare and gemm_sweep have measured; bench/compare calls it."""
+"""Tables, pictures and pages from what gemm_compare, weights_compare, conv_compare and gemm_sweep have measured; bench/compare
+calls it."""
 import math
 import re
 import statistics
@@ -365,6 +366,68 @@ def weights_parts(records):
     return tables, drawn
 
 
+CONVS = {"f32": "f32", "fast": "f32, any order of sums", "s8": "s8 x s8 -> s8, a scale per channel"}
+CONV_EXPLANATION = """Convolutions of one image, of square images and filters, named as size x channels (x filters), extent of the filters, \
+stride; padded by half of that extent; without a number of filters: depthwise. Weights are reordered before the clock \
+starts. Activations are [h, w, channels]; libraries that only have [channels, h, w] (onnxruntime in f32, ggml) get and \
+give that instead, and onnxruntime u8 for s8, at no cost. Speeds are medians over rounds in which all took turns, in \
+operations per second of the sums as they are defined, also where Winograd's algorithm needs fewer. Results are \
+checked against sums in f64, integers exactly: `!!` is wrong, which leaves the ratios out. Ratio: how many times as \
+fast as the best peer Tessera is, then as each of them."""
+
+
+class ConvCase:
+    """One convolution: who was how fast."""
+
+    def __init__(self, record):
+        self.record, self.types, self.results = record, record["types"], record["results"]
+
+    @property
+    def label(self):
+        return self.record["layer"]
+
+    def speed(self, result):
+        return 1e-9 * self.record["flops"] / result["seconds"]
+
+    def find(self, name):
+        return next((r for r in self.results if r["name"] == name), None)
+
+    def ratio(self, name=None):
+        """How many times as fast as that peer, or as the best, and who that is: the median over the rounds."""
+        right = [r for r in self.results if r["name"] != OURS and r["verdict"] in RIGHT and name in (None, r["name"])]
+        ours, peer = self.find(OURS), min(right, key=lambda r: r["seconds"], default=None)
+        if ours is None or ours["verdict"] not in RIGHT or peer is None:
+            return None, peer and peer["name"]
+        return statistics.median(b / a for a, b in zip(ours["samples"], peer["samples"])), peer["name"]
+
+
+def conv_table(cases):
+    names = list(dict.fromkeys(r["name"] for c in cases for r in c.results))
+    peers = [name for name in names if name != OURS]
+    rows = []
+    for c in cases:
+        ratios = [c.ratio(name)[0] for name in peers]
+        details = (c.find("onednn") or {}).get("details", "")
+        rows.append([c.label] + [cell(c, c.find(name)) for name in names] + [ratio_text(c.ratio())] +
+                    [f"{ratio:.2f}" if ratio else "" for ratio in ratios] + [details])
+    return ["layer"] + names + ["ratio"] + ["to " + name for name in peers] + ["oneDNN's kernel"], rows
+
+
+def conv_parts(records):
+    """(heading, header, rows) and (file name, SVG) of convolutions."""
+    cases = [ConvCase(r) for r in records]
+    tables, drawn = [], {}
+    for types, title in CONVS.items():
+        chosen = [c for c in cases if c.types == types]
+        if not chosen:
+            continue
+        tables.append((f"Convolutions: {title}, {speed_unit(types)}", *conv_table(chosen)))
+        rows = [(c.label, None, [(r["name"], color_of(r["name"]), False, r["name"] == OURS, c.speed(r))
+                                 for r in c.results if r["verdict"] != "wrong"]) for c in chosen]
+        drawn[f"layers_conv_{types}.svg"] = plot.dot_rows(f"Convolutions: {title}", speed_unit(types), rows, kinds=())
+    return tables, drawn
+
+
 STYLE = """body{font:15px/1.5 system-ui,-apple-system,'Segoe UI','DejaVu Sans',Arial,sans-serif;color:#222;
 max-width:1250px;margin:2em auto;padding:0 1.5em}h1{font-size:26px}h2{margin-top:2.2em;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;font-size:13px;margin:.8em 0 1.6em}th,td{padding:3px 9px;text-align:right;
@@ -395,11 +458,13 @@ def write_comparison(data, output):
     contenders = machine["contenders"] if cases else []
     weights = data.get("weights", {"cases": []})
     weights_tables, weights_drawn = weights_parts(weights["cases"])
+    conv = data.get("conv", {"cases": []})
+    conv_tables, conv_drawn = conv_parts(conv["cases"])
     summary, tables = summary_rows(cases), list(case_tables(cases))
     checks_header = ["results"] + [t for t in TYPES if any(c.types == t for c in cases)]
     checks = [[row[0]] + [v for t, v in zip(TYPES, row[1:]) if t in checks_header]
               for row in checks_rows(cases, contenders)]
-    machines = [machine] + ([weights["machine"]] if weights["cases"] else [])
+    machines = [machine] + [suite["machine"] for suite in (weights, conv) if suite["cases"]]
     about = list(dict.fromkeys(f"{c['name']}: {c['description']}" for m in machines for c in m["contenders"]))
     about += list(dict.fromkeys(line for m in machines for line in m["missing"]))
 
@@ -414,12 +479,16 @@ def write_comparison(data, output):
         parts += ["# Products with quantized weights", WEIGHTS_EXPLANATION]
     for title, header, rows in weights_tables:
         parts += [f"## {title}", table(header, rows)]
+    if conv_tables:
+        parts += ["# Convolutions", CONV_EXPLANATION]
+    for title, header, rows in conv_tables:
+        parts += [f"## {title}", table(header, rows)]
     if checks:
         parts += ["## Results", table(checks_header, checks)]
     parts += ["## Contenders", "\n".join(f"- {line}" for line in about)]
     (output / "table.md").write_text("\n\n".join(parts) + "\n")
 
-    drawn = dict(pictures(cases)) | weights_drawn
+    drawn = dict(pictures(cases)) | weights_drawn | conv_drawn
     for types in TYPES:
         chosen = [c for c in cases if c.types == types]
         if len(chosen) > 2:
@@ -446,6 +515,11 @@ def write_comparison(data, output):
         content += "".join(f"<h3>{escape(heading)}</h3>" + html_table(header, rows)
                            for heading, header, rows in weights_tables)
         sections.append(("Quantized weights", content))
+    if conv_tables:
+        content = note(CONV_EXPLANATION) + "".join(conv_drawn.values())
+        content += "".join(f"<h3>{escape(heading)}</h3>" + html_table(header, rows)
+                           for heading, header, rows in conv_tables)
+        sections.append(("Convolutions", content))
     if checks:
         sections.append(("Results", html_table(checks_header, checks)))
     sections.append(("Contenders", "<ul>" + "".join(f"<li>{escape(a)}</li>" for a in about) + "</ul>"))

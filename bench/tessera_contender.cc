@@ -6,9 +6,12 @@
 #include <string_view>
 #include <type_traits>
 
+#include "bench/conv_contender.h"
 #include "bench/peers.h"
 #include "bench/thread_pool.h"
 #include "bench/weights_contender.h"
+#include "tessera/core/layout.h"
+#include "tessera/ops/conv.h"
 #include "tessera/ops/gemm.h"
 
 namespace tessera::bench {
@@ -69,6 +72,26 @@ GemmPrepare<Types> tessera_gemm(const std::shared_ptr<Runtime>& runtime, bool pa
   };
 }
 
+// Filters are packed before.
+template <class T>
+ConvRun tessera_conv_run(const ConvOperands<T>& o, const std::shared_ptr<Runtime>& runtime) {
+  const ConvShape& s = o.shape;
+  const index_t pad = s.padding(), in = s.size, out = s.out_size();
+  const ConvOptions<2> options{.stride = {s.stride, s.stride},
+                               .padding = {pad, pad, pad, pad},
+                               .groups = s.groups,
+                               .numerics = o.fast ? Numerics::kFast : Numerics::kReproducible,
+                               .context = &runtime->context};
+  const auto x = nhwc(o.x, {index_t{1}, in, in, s.in});
+  const auto w = ohwi(o.w, {s.out, s.kernel, s.kernel, s.group_in()});
+  const auto y = nhwc(o.y, {index_t{1}, out, out, s.out});
+  const Epilogue epilogue =
+      std::is_integral_v<T> ? epi::requantize(row_major(o.scales, {s.out})) : Epilogue{};
+  const auto filters = std::make_shared<PackedFilters<T, 2>>(pack_conv2d(w, options));
+  return {{[=] { conv2d(x, *filters, y, options, epilogue); }, {}},
+          explain_conv2d(x, *filters, y, options, epilogue).to_string()};
+}
+
 }  // namespace
 
 GemmContender tessera_contender(int threads, bool packed, const std::string& variant) {
@@ -121,6 +144,15 @@ WeightsContenders tessera_weights(int threads) {
              }
              return {product(o, Activations::kInt8Block256), 256};
            }}};
+}
+
+ConvContenders tessera_conv(int threads) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  const auto prepare = [runtime](const auto& o) { return tessera_conv_run(o, runtime); };
+  return {{.name = "tessera",
+           .description = "target " + std::string(name(active_target())),
+           .f32 = prepare,
+           .s8 = prepare}};
 }
 
 }  // namespace tessera::bench

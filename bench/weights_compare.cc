@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products with quantized weights, and conversions to and from them: Tessera beside its peers, in one process and in
 // turns. Prints tables, or lines of JSON that bench/compare makes a report of. See --help.
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -9,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/contest.h"
 #include "bench/gemm_match.h"
 #include "bench/gemm_options.h"
 #include "bench/machine.h"
@@ -125,68 +125,6 @@ std::vector<Entry> entries_of(const Options& options) {
   return entries;
 }
 
-struct Figure {
-  std::string name, mode;
-  GemmCheck check;
-  bool rounded;        // activations, to integers
-  double seconds = 0;  // median over the rounds
-  double ratio = 0;    // speed of the best of Tessera's relative to this one
-  std::vector<double> samples{};
-
-  std::string label() const { return mode.empty() ? name : name + " " + mode; }
-};
-
-struct Result {
-  std::size_t rounds = 0;
-  double bytes = 0;               // of the weights; of conversions all that is read and written
-  double read_gb_per_second = 0;  // from memory; 0 unless the case is cold
-  std::vector<Figure> figures{};
-};
-
-// Contenders in turns, and a read of memory among them where the caches are flushed before each.
-class Contest {
- public:
-  Contest(bool cold, MatchTools& tools, const MatchOptions& options)
-      : cold_(cold), tools_(tools), options_(options), turns_(turns_for(options)) {}
-
-  void add(const Figure& figure, const std::function<void()>& call) {
-    if (cold_) {
-      turns_.add_after([this] { tools_.flusher().flush(); }, call);
-    } else {
-      turns_.add(call, options_.turn_seconds);
-    }
-    result_.figures.push_back(figure);
-  }
-
-  Result play(double bytes) {
-    const std::size_t count = result_.figures.size();
-    if (count == 0) return {};
-    if (cold_) turns_.add_after([] {}, [this] { tools_.flusher().flush(); });
-    bench::play(turns_, options_);
-    result_.rounds = turns_.rounds();
-    result_.bytes = bytes;
-    if (cold_) result_.read_gb_per_second = 1e-9 * tools_.flusher().bytes() / turns_.seconds(count);
-    std::optional<std::size_t> best;
-    for (std::size_t i = 0; i < count; ++i) {
-      Figure& f = result_.figures[i];
-      f.seconds = turns_.seconds(i);
-      f.samples = turns_.samples(i);
-      if (f.name == "tessera" && (!best || f.seconds < result_.figures[*best].seconds)) best = i;
-    }
-    for (std::size_t i = 0; i < count && best; ++i) {
-      result_.figures[i].ratio = turns_.speed_ratio(*best, i);
-    }
-    return result_;
-  }
-
- private:
-  const bool cold_;
-  MatchTools& tools_;
-  const MatchOptions& options_;
-  RoundRobin turns_;
-  Result result_;
-};
-
 Result compare_products(const Entry& entry, const QuantizedWeights& weights,
                         const WeightsContenders& contenders, MatchTools& tools,
                         const MatchOptions& options) {
@@ -262,20 +200,9 @@ void print_json(const Entry& entry, const Result& result) {
               entry.cold() ? "true" : "false", result.rounds);
   std::printf(", \"bytes\": %.0f, \"read_gb_per_second\": %.2f, \"results\": [", result.bytes,
               result.read_gb_per_second);
-  const char* separator = "";
-  for (const Figure& f : result.figures) {
-    const std::string error = std::isfinite(f.check.error) ? std::to_string(f.check.error) : "null";
-    std::printf("%s{\"name\": %s, \"mode\": %s, \"rounded\": %s", separator,
-                json_string(f.name).c_str(), json_string(f.mode).c_str(),
-                f.rounded ? "true" : "false");
-    std::printf(", \"verdict\": %s, \"error\": %s, \"seconds\": %.4g, \"samples\": [",
-                json_string(f.check.verdict).c_str(), error.c_str(), f.seconds);
-    for (std::size_t i = 0; i < f.samples.size(); ++i) {
-      std::printf("%s%.4g", i == 0 ? "" : ", ", f.samples[i]);
-    }
-    std::printf("]}");
-    separator = ", ";
-  }
+  print_json_figures(result.figures, [](const Figure& f) {
+    return std::string("\"rounded\": ") + (f.rounded ? "true" : "false");
+  });
   std::printf("]}\n");
 }
 
@@ -316,8 +243,7 @@ int run(const Options& options) {
 
   MatchTools tools(threads);
   Progress progress(entries.size());
-  std::string wrong;
-  bool tessera_wrong = false;  // of peers it is a finding, not a failure
+  WrongResults wrong;
   std::optional<QuantizedWeights> weights;
   for (const Entry& entry : entries) {
     progress.start(entry.title());
@@ -331,14 +257,9 @@ int run(const Options& options) {
     progress.clear();
     options.json ? print_json(entry, result) : print_table(entry, result);
     std::fflush(stdout);
-    for (const Figure& f : result.figures) {
-      if (!f.check.wrong()) continue;
-      wrong += f.label() + ": " + f.check.verdict + ", " + entry.title() + "\n";
-      tessera_wrong = tessera_wrong || f.name == "tessera";
-    }
+    wrong.add(result, entry.title());
   }
-  std::fputs(wrong.c_str(), stderr);
-  return tessera_wrong ? EXIT_FAILURE : EXIT_SUCCESS;
+  return wrong.report();
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Instructions per multiply-add of GEMM on RISC-V vectors of 128 to 1024 bits, or on SVE of 128 to 512, packing
-included; of quantized weights, the rounding of activations to 8 bits included; per number of quantizers.
+included; of quantized weights, the rounding of activations to 8 bits included; of convolutions, their filters packed
+before; per number of quantizers.
 
 Builds count_gemm for the architecture, runs one warm call of each case under qemu with the plugin count_plugin.c, and
 prints one table. Fails where sgemm 256^3 on RISC-V takes more than its goal. Emulators don't tell time; they count
@@ -11,6 +12,7 @@ exactly.
 """
 import argparse
 import json
+import math
 import os
 import pathlib
 import re
@@ -25,7 +27,16 @@ CORES = {
     "riscv64": ((128, 256, 512, 1024), lambda bits: f"rv64,v=true,vext_spec=v1.0,vlen={bits}"),
     "aarch64": ((128, 256, 512), lambda bits: f"max,sme=off,sve-max-vq={bits // 128}"),
 }
-CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN
+
+
+def conv(types, size, channels, filters, kernel, goals):
+    """A convolution as the product that it is; filters None: depthwise. LAYER is what count_gemm calls it."""
+    layer = f"{size}x{channels}" + (f"x{filters}" if filters else "") + f":{kernel}"
+    depth = kernel * kernel * (channels if filters else 1)
+    return "conv-" + types, size * size, filters or channels, depth, goals, layer
+
+
+CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN; of convolutions their layer
     ("f32", 256, 256, 256, (0.18, 0.09, 0.045, 0.025)),
     ("f64", 256, 256, 256, None),
     ("s8", 256, 256, 256, None),
@@ -36,6 +47,13 @@ CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN
     ("f32", 1, 1024, 1024, (0.15, 0.09, 0.055, 0.04)),
     *((weights, m, 512, 512, None) for weights in ("Q8_0", "Q4_0", "Q4_K", "Q6_K", "MXFP4") for m in (1, 8)),
     ("quantize-Q8_0", 64, 1, 512, None),
+    conv("f32", 28, 64, 64, 3, (0.17, 0.09, 0.045, 0.03)),
+    conv("f32", 28, 64, 64, 1, None),
+    conv("f32", 28, 64, None, 3, None),
+    conv("fast", 28, 64, 64, 3, None),
+    conv("s8", 28, 64, 64, 3, (None, 0.3, None, None)),
+    conv("s8", 28, 64, 64, 1, None),
+    conv("s8", 28, 64, None, 3, None),
 )
 
 
@@ -101,9 +119,9 @@ def fetch_openblas(build, arch):
 
 
 def count(qemu, plugin, sysroot, program, core, case, library=None):
-    kind, m, n, k, _ = case
+    kind, m, n, k, _, *layer = case
     command = [qemu, "-L", sysroot, "-E", "OPENBLAS_NUM_THREADS=1", "-plugin", plugin,
-               "-cpu", core, program, kind, m, n, k]
+               "-cpu", core, program, kind, *(layer or (m, n, k))]
     done = subprocess.run([str(c) for c in command + ([library] if library else [])], capture_output=True, text=True)
     match = re.search(r"^COUNT (.*)$", done.stderr, re.MULTILINE)
     if done.returncode or not match:
@@ -138,8 +156,9 @@ def main():
     print(f"{'':9} {'':13} {'m x n x k':12}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
     results, misses = [], []
     for case in CASES:
-        kind, m, n, k, goals = case
-        if options.only not in f"{kind} {m}x{n}x{k}":
+        kind, m, n, k, goals, *layer = case
+        shape = layer[0] if layer else f"{m}x{n}x{k}"
+        if options.only not in f"{kind} {shape}":
             continue
         for name, sysroot, library in contenders:
             if library and kind not in ("f32", "f64"):
@@ -147,19 +166,20 @@ def main():
             cells = []
             for i, vlen in enumerate(lengths):
                 counts = count(qemu, plugin, sysroot, program, core(vlen), case, library)
-                results.append({"contender": name, "type": kind, "m": m, "n": n, "k": k, "vlen": vlen, **counts})
+                results.append({"contender": name, "type": kind, "m": m, "n": n, "k": k, "shape": shape,
+                                "vlen": vlen, **counts})
                 if "error" in counts:
                     cells.append("wrong")
-                    print(f"{name} {kind} {m}x{n}x{k} VLEN {vlen}: {counts['error']}", file=sys.stderr)
+                    print(f"{name} {kind} {shape} VLEN {vlen}: {counts['error']}", file=sys.stderr)
                     if name == "tessera":
-                        misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['error']}")
+                        misses.append(f"{kind} {shape} VLEN {vlen}: {counts['error']}")
                     continue
                 cells.append(f"{counts['instructions']:.4f} ({counts['vuops']:.4f})")
-                if name == "tessera" and options.arch == "riscv64" and goals and counts["instructions"] > goals[i]:
-                    misses.append(f"{kind} {m}x{n}x{k} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.2f}")
-            print(f"{name:9} {kind:13} {f'{m}x{n}x{k}':12}" + "".join(f" {c:>17}" for c in cells), flush=True)
+                if name == "tessera" and options.arch == "riscv64" and goals and counts["instructions"] > (goals[i] or math.inf):
+                    misses.append(f"{kind} {shape} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.3g}")
+            print(f"{name:9} {kind:13} {shape:12}" + "".join(f" {c:>17}" for c in cells), flush=True)
         if goals and options.arch == "riscv64":
-            print(f"{'goal':9} {kind:13} {f'{m}x{n}x{k}':12}" + "".join(f" {g:<8.2f}         " for g in goals))
+            print(f"{'goal':9} {kind:13} {shape:12}" + "".join(f" {f'{g:.3g}' if g else '':17}" for g in goals))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     for miss in misses:

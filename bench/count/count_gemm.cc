@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// One warm GEMM call between the markers of count_plugin.c, after a call that is checked.
+// One warm call between the markers of count_plugin.c, after a call that is checked.
 //   count_gemm f32|f64|s8|bf16|f16 M N K [BLAS]    BLAS: a shared library with the C interface, instead of Tessera
 //   count_gemm Q8_0|Q4_0|... M N K                 quantized weights, activations rounded to 8 bits (FP8: as f32)
 //   count_gemm quantize-Q8_0|... M 1 K             M x K numbers to blocks
+//   count_gemm conv-f32|conv-fast|conv-s8 LAYER    a convolution, as parse_conv_shape() reads it; filters packed before
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <string>
 
+#include "bench/conv_contender.h"
+#include "bench/conv_workload.h"
 #include "bench/count/region.h"
 #include "bench/gemm_workload.h"
 #include "bench/peers.h"
@@ -51,16 +54,34 @@ int count_quantize(const WeightsFormat& format, index_t rows, index_t cols) {
   return EXIT_SUCCESS;
 }
 
+template <class T>
+int count_conv(const ConvShape& shape, bool fast) {
+  const ConvWorkload<T> work(shape, fast);
+  const ConvRun conv = tessera_conv(1)[0].prepare(work.operands());
+  const GemmCheck check = work.check(conv.run);
+  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", check.error, conv.details.c_str());
+  if (check.wrong()) return EXIT_FAILURE;
+  count_region(conv.run.call);
+  return EXIT_SUCCESS;
+}
+
 int run(int argc, char** argv) {
-  constexpr std::string_view kQuantize = "quantize-";
+  constexpr std::string_view kQuantize = "quantize-", kConv = "conv-";
   const std::string kind = argc < 2 ? "" : argv[1];
+  if (kind.starts_with(kConv) && argc == 3) {
+    const ConvTypes types = parse_conv_types(kind.substr(kConv.size()));
+    const ConvShape shape = parse_conv_shape(argv[2]);
+    if (types == ConvTypes::kS8) return count_conv<std::int8_t>(shape, false);
+    return count_conv<float>(shape, types == ConvTypes::kFast);
+  }
   const bool quantizes = kind.starts_with(kQuantize);
   const WeightsFormat* const format =
       find_weights_format(quantizes ? kind.substr(kQuantize.size()) : kind);
   if (argc < 5 || argc > (format == nullptr ? 6 : 5) ||
       (quantizes && (format == nullptr || format->kind != WeightsFormat::kBlocks))) {
     std::fprintf(stderr,
-                 "usage: count_gemm f32|f64|s8|bf16|f16|Q8_0|...|quantize-Q8_0|... M N K [BLAS]\n");
+                 "usage: count_gemm f32|f64|s8|bf16|f16|Q8_0|...|quantize-Q8_0|... M N K [BLAS]\n"
+                 "       count_gemm conv-f32|conv-fast|conv-s8 LAYER\n");
     return EXIT_FAILURE;
   }
   const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
