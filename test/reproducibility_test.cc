@@ -16,7 +16,10 @@
 #include "executors.h"
 #include "gemm_case.h"
 #include "tessera/core/dtype.h"
+#include "tessera/core/layout.h"
 #include "tessera/ops/gemm.h"
+#include "tessera/ops/pool.h"
+#include "tessera/ops/resize.h"
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
@@ -168,6 +171,50 @@ TEST_CASE("gemm gives the same bits everywhere", "[reproducibility]") {
     CHECK(digest64 == golden64);
   }
   std::fflush(stdout);
+}
+
+// Averages and interpolation have no multiply-add: the digest is that of targets without FMA, too.
+TEST_CASE("pooling and resizing give the same bits everywhere", "[reproducibility]") {
+  for (const Target target : tested_targets()) {
+    Context context;
+    context.target = target;
+    Random random;
+    Digest digest;
+    const auto add = [&]<class T>(T) {
+      constexpr index_t kChannels = 37;
+      std::vector<T> x(13 * 17 * kChannels), y(20 * 20 * kChannels);
+      for (T& element : x) element = random.value<T>(Values::kModerate);
+      const auto from = nhwc(x.data(), {index_t{1}, index_t{13}, index_t{17}, kChannels});
+      const auto results = [&](index_t h, index_t w) {
+        y.assign(y.size(), T{});
+        return nhwc(y.data(), {index_t{1}, h, w, kChannels});
+      };
+      const auto add_results = [&] {
+        for (const T element : y) digest.add(element);
+      };
+      max_pool2d(from, results(6, 8), {.kernel = {3, 3}, .stride = {2, 2}, .context = &context});
+      add_results();
+      average_pool2d(
+          from, results(7, 9),
+          {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1, 1, 1}, .context = &context});
+      add_results();
+      global_average_pool(from, row_major(results(1, 1).data, {index_t{1}, kChannels}),
+                          {.context = &context});
+      add_results();
+      resize_bilinear2d(from, results(20, 20), {.context = &context});
+      add_results();
+      resize_nearest2d(from, results(20, 20), {.context = &context});
+      add_results();
+    };
+    add(float{});
+    add(bf16{});
+    add(f16{});
+    add(std::int8_t{});
+    add(std::uint8_t{});
+    append_digest("images", target, digest.value());
+    CAPTURE(name(target));
+    CHECK(digest.value() == 0x3e389d2752785c8e);
+  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 
 #include "tessera/kernels/block_formats-inl.h"
 #include "tessera/kernels/gemm-inl.h"
+#include "tessera/kernels/image-inl.h"
 #include "tessera/kernels/kernel_table.h"
 #include "tessera/kernels/weights_gemm-inl.h"
 #include "tessera/simd/simd-inl.h"
@@ -59,6 +60,7 @@ inline detail::KernelTable kernel_table() {
   table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
   table.gemm_u8 = gemm_kernels<ProductsU8>();
   table.blocks = block_kernels();
+  table.image = image_kernels();
 #endif
   table.gemm_s8 = gemm_kernels<ProductsS8>();
 #if !TESSERA_INHERITS_WEIGHTS

@@ -6,6 +6,7 @@
 #include "tessera/core/isa.h"
 #include "tessera/kernels/block_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/image_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
 
 namespace tessera::detail {
@@ -18,6 +19,7 @@ struct KernelTable {
   GemmKernels gemm_u8{};  // B of u8
   WeightKernels weights{};
   BlockKernels blocks{};
+  ImageKernels image{};
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -41,6 +43,7 @@ struct KernelTable {
     }
     if (weights.rows == 0) weights = slower.weights;
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
+    if (image.f32.max_pool == nullptr) image = slower.image;
   }
 };
 
