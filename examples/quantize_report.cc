@@ -32,12 +32,12 @@
 #include <vector>
 
 #include "tessera/tessera.h"
+#include "tfjs_model.h"
 
 namespace {
 
 namespace ts = tessera;
 using ts::index_t;
-using Bytes = std::vector<std::uint8_t>;
 using Floats = std::vector<float>;
 using Input = ts::View<const float, 2>;
 
@@ -115,163 +115,6 @@ Options parse_options(char** argument) {  // a list that ends with a null pointe
   return options;
 }
 
-// ---- JSON
-
-// A value of JSON, with what a manifest needs: no surrogate pairs, no number beyond a double.
-struct Json {
-  enum class Kind : std::uint8_t { kNull, kBool, kNumber, kString, kArray, kObject };
-  static constexpr const char* kNames[] = {"null",     "a bool",   "a number",
-                                           "a string", "an array", "an object"};
-
-  Kind kind = Kind::kNull;
-  double number = 0;  // a bool is 0 or 1
-  std::string text{};
-  std::vector<Json> items{};        // of an array, or the values of an object
-  std::vector<std::string> keys{};  // of an object
-
-  const Json* find(std::string_view key) const {
-    const auto at = std::find(keys.begin(), keys.end(), key);
-    return at == keys.end() ? nullptr : &items[static_cast<std::size_t>(at - keys.begin())];
-  }
-  const Json& as(Kind expected, std::string_view what) const {
-    if (kind == expected) return *this;
-    throw std::runtime_error(std::string(what) + ": expected " +
-                             kNames[static_cast<int>(expected)] + ", got " +
-                             kNames[static_cast<int>(kind)]);
-  }
-  // A member that must be there, and of that kind.
-  const Json& at(std::string_view key, Kind expected) const {
-    const Json* const value = find(key);
-    if (value == nullptr) throw std::runtime_error("an object lacks \"" + std::string(key) + "\"");
-    return value->as(expected, key);
-  }
-};
-
-class JsonReader {
- public:
-  explicit JsonReader(std::string_view text) : text_(text) {}
-
-  Json read() {
-    Json json = value(0);
-    peek();
-    if (at_ < text_.size()) fail("nothing more");
-    return json;
-  }
-
- private:
-  static constexpr int kMostDepth = 64;
-
-  [[noreturn]] void fail(const std::string& expected) const {
-    const auto line =
-        1 + std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(at_), '\n');
-    throw std::runtime_error("line " + std::to_string(line) + ": expected " + expected);
-  }
-  // The next character that is no white space, 0 at the end.
-  char peek() {
-    at_ = std::min(text_.find_first_not_of(" \t\r\n", at_), text_.size());
-    return at_ < text_.size() ? text_[at_] : '\0';
-  }
-  bool take(char c) {
-    const bool is = peek() == c;
-    at_ += is ? 1 : 0;
-    return is;
-  }
-  void need(char c) {
-    if (!take(c)) fail(std::string("\"") + c + "\"");
-  }
-
-  Json value(int depth) {
-    if (depth > kMostDepth) fail("fewer levels");
-    const char c = peek();
-    Json json;
-    if (c == '"') {
-      json.kind = Json::Kind::kString;
-      json.text = string();
-    } else if (c == '{' || c == '[') {
-      const bool object = c == '{';
-      const char close = object ? '}' : ']';
-      json.kind = object ? Json::Kind::kObject : Json::Kind::kArray;
-      ++at_;
-      if (take(close)) return json;
-      do {
-        if (object) {
-          json.keys.push_back(string());
-          need(':');
-        }
-        json.items.push_back(value(depth + 1));
-      } while (take(','));
-      need(close);
-    } else if (c == '-' || (c >= '0' && c <= '9')) {
-      json.kind = Json::Kind::kNumber;
-      const char* const end = text_.data() + text_.size();
-      const auto [stop, error] = std::from_chars(text_.data() + at_, end, json.number);
-      if (error != std::errc() || !std::isfinite(json.number)) fail("a number");
-      at_ = static_cast<std::size_t>(stop - text_.data());
-    } else if (word("true") || word("false")) {
-      json.kind = Json::Kind::kBool;
-      json.number = c == 't';
-    } else if (!word("null")) {
-      fail("a value");
-    }
-    return json;
-  }
-
-  bool word(std::string_view w) {
-    const bool is = text_.substr(at_).starts_with(w);
-    at_ += is ? w.size() : 0;
-    return is;
-  }
-
-  std::string string() {
-    need('"');
-    std::string s;
-    while (at_ < text_.size() && text_[at_] != '"') {
-      const char c = text_[at_++];
-      if (c != '\\') {
-        s += c;
-        continue;
-      }
-      constexpr std::string_view kEscapes = "\"\\/bfnrt", kMeaning = "\"\\/\b\f\n\r\t";
-      const char escape = at_ < text_.size() ? text_[at_++] : '\0';
-      if (const std::size_t i = kEscapes.find(escape); i < kEscapes.size()) {
-        s += kMeaning[i];
-      } else if (escape == 'u') {
-        append_utf8(s);
-      } else {
-        fail("an escape sequence");
-      }
-    }
-    if (at_ == text_.size()) fail("the end of a string");
-    ++at_;
-    return s;
-  }
-
-  void append_utf8(std::string& s) {
-    unsigned code = 0;
-    const std::string_view digits = text_.substr(at_, 4);
-    const auto [stop, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), code, 16);
-    if (error != std::errc() || stop != digits.data() + 4 || (code >= 0xd800 && code < 0xe000)) {
-      fail("four hexadecimal digits, no surrogate");
-    }
-    at_ += 4;
-    if (code < 0x80) {
-      s += static_cast<char>(code);
-      return;
-    }
-    if (code < 0x800) {
-      s += static_cast<char>(0xc0 | code >> 6);
-    } else {
-      s += static_cast<char>(0xe0 | code >> 12);
-      s += static_cast<char>(0x80 | (code >> 6 & 63));
-    }
-    s += static_cast<char>(0x80 | (code & 63));
-  }
-
-  std::string_view text_;
-  std::size_t at_ = 0;
-};
-
 // ---- Weights
 
 // A matrix [n, k] whose rows are filled up with zeros to `stride` columns, whole blocks of every format.
@@ -306,24 +149,12 @@ struct Model {
   std::vector<Layer> layers{};
 };
 
-Bytes read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file || std::filesystem::is_directory(path)) {
-    throw std::runtime_error("cannot read " + path.string());
-  }
-  return {std::istreambuf_iterator<char>(file), {}};
+float read_f32(const std::uint8_t* bytes) {
+  return std::bit_cast<float>(tfjs::little_endian(bytes, 4));
 }
-
-std::uint32_t little_endian(const std::uint8_t* bytes, int count) {
-  std::uint32_t word = 0;
-  for (int i = 0; i < count; ++i) word |= std::uint32_t{bytes[i]} << 8 * i;
-  return word;
-}
-
-float read_f32(const std::uint8_t* bytes) { return std::bit_cast<float>(little_endian(bytes, 4)); }
 
 Model read_floats(const Options& options) {
-  const Bytes bytes = read_file(options.file);
+  const tfjs::Bytes bytes = tfjs::read_file(options.file);
   if (const auto expected = 4 * static_cast<std::uintmax_t>(options.n) * to_size(options.k);
       bytes.size() != expected) {
     throw std::runtime_error(options.file + " has " + std::to_string(bytes.size()) + " bytes; " +
@@ -338,97 +169,25 @@ Model read_floats(const Options& options) {
   return {options.file, {std::move(layer)}};
 }
 
-// How a tensor of a manifest lies in its shards.
-struct Stored {
-  index_t bytes = 4;
-  bool is_f16 = false, is_affine = false;
-  double scale = 1, min = 0;
-
-  float value(const std::uint8_t* from) const {
-    const std::uint32_t bits = little_endian(from, static_cast<int>(bytes));
-    if (is_f16) return static_cast<float>(ts::f16::from_bits(static_cast<std::uint16_t>(bits)));
-    return is_affine ? static_cast<float>(std::fma(scale, bits, min)) : std::bit_cast<float>(bits);
-  }
-};
-
-Stored storage(const Json& weight) {
-  const std::string& dtype = weight.at("dtype", Json::Kind::kString).text;
-  const Json* const quantization = weight.find("quantization");
-  if (quantization == nullptr) {
-    if (dtype == "float32" || dtype == "int32") return {};
-    if (dtype == "bool" || dtype == "uint8") return {.bytes = 1};
-    throw std::runtime_error("dtype \"" + dtype + "\" is not supported");
-  }
-  const std::string& code = quantization->at("dtype", Json::Kind::kString).text;
-  if (code == "float16") return {.bytes = 2, .is_f16 = true};
-  if (code != "uint8" && code != "uint16") {
-    throw std::runtime_error("quantization \"" + code + "\" is not supported");
-  }
-  return {.bytes = code == "uint8" ? 1 : 2,
-          .is_affine = true,
-          .scale = quantization->at("scale", Json::Kind::kNumber).number,
-          .min = quantization->at("min", Json::Kind::kNumber).number};
-}
-
-// Tensors lie one after the other in the shards of their group. The last axis of filters and of dense layers counts
-// output channels, the others inputs.
+// The last axis of filters and of dense layers counts output channels, the others inputs.
 Model read_manifest(const std::filesystem::path& path) {
-  const Bytes bytes = read_file(path);
   Model model;
   index_t biases = 0, depthwise = 0, others = 0, quantized = 0;
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  try {
-    const Json manifest = JsonReader(text).read();
-    for (const Json& group : manifest.as(Json::Kind::kArray, "a manifest").items) {
-      Bytes data;
-      for (const Json& shard :
-           group.as(Json::Kind::kObject, "a group").at("paths", Json::Kind::kArray).items) {
-        const Bytes part =
-            read_file(path.parent_path() / shard.as(Json::Kind::kString, "a path").text);
-        data.insert(data.end(), part.begin(), part.end());
-      }
-      std::size_t at = 0;
-      for (const Json& weight : group.at("weights", Json::Kind::kArray).items) {
-        const std::string& name =
-            weight.as(Json::Kind::kObject, "a weight").at("name", Json::Kind::kString).text;
-        const auto& shape = weight.at("shape", Json::Kind::kArray).items;
-        const Stored stored = storage(weight);
-        double count = 1;
-        for (const Json& extent : shape) {
-          const double e = extent.as(Json::Kind::kNumber, name + ": an extent").number;
-          if (e < 0 || e != std::floor(e))
-            throw std::runtime_error(name + ": an extent is no whole number");
-          count *= e;
-        }
-        if (count * static_cast<double>(stored.bytes) > static_cast<double>(data.size() - at)) {
-          throw std::runtime_error("the shards end within " + name);
-        }
-        const auto elements = static_cast<index_t>(count);
-        const std::uint8_t* const from = data.data() + at;
-        at += to_size(elements * stored.bytes);
-        if (weight.at("dtype", Json::Kind::kString).text != "float32" || elements == 0) {
-          ++others;
-        } else if (shape.size() != 2 && shape.size() != 4) {
-          ++biases;
-        } else if (name.find("depthwise") != std::string::npos) {
-          ++depthwise;
-        } else {
-          quantized += stored.is_affine ? 1 : 0;
-          const auto n = static_cast<index_t>(shape.back().number);
-          Layer layer(name, n, elements / n);
-          for (index_t i = 0; i < elements; ++i) {
-            layer(i % n, i / n) = stored.value(from + i * stored.bytes);
-          }
-          model.layers.push_back(std::move(layer));
-        }
-      }
-      if (at != data.size()) {
-        throw std::runtime_error("the shards have " + std::to_string(data.size() - at) +
-                                 " bytes too many");
-      }
+  for (const tfjs::Tensor& tensor : tfjs::read_model(path)) {
+    if (tensor.dtype != "float32" || tensor.values.empty()) {
+      ++others;
+    } else if (tensor.shape.size() != 2 && tensor.shape.size() != 4) {
+      ++biases;
+    } else if (tensor.name.find("depthwise") != std::string::npos) {
+      ++depthwise;
+    } else {
+      quantized += tensor.is_affine ? 1 : 0;
+      const index_t n = tensor.shape.back();
+      const auto elements = static_cast<index_t>(tensor.values.size());
+      Layer layer(tensor.name, n, elements / n);
+      for (index_t i = 0; i < elements; ++i) layer(i % n, i / n) = tensor.values[to_size(i)];
+      model.layers.push_back(std::move(layer));
     }
-  } catch (const std::runtime_error& error) {
-    throw std::runtime_error(path.string() + ": " + error.what());
   }
   model.description = path.string();
   const auto tell = [&](index_t number, const char* what) {
@@ -570,7 +329,7 @@ Quantized quantize(const Layer& layer, const Format& format) {
     q.bits = 8 * (rows * static_cast<double>(weights.row_bytes) +
                   scales * static_cast<double>(ts::size_of(scale_type)));
   } else {
-    Bytes codes(to_size(layer.n * layer.k));
+    tfjs::Bytes codes(to_size(layer.n * layer.k));
     ts::MutableFp8BlockView weights{.codes = codes.data(),
                                     .rows = layer.n,
                                     .cols = layer.k,

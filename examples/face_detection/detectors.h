@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two face detectors of the npm package @vladmandic/face-api: what they are made of, what they want as input, and what
+// their outputs mean.
+#ifndef TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
+#define TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "image.h"
+#include "network.h"
+
+namespace faces {
+
+class Detector {
+ public:
+  virtual ~Detector() = default;
+
+  // Faces with a score above `min_score`, the best first.
+  std::vector<Face> detect(const Image& image, double min_score);
+  Network& network() { return *network_; }
+
+ protected:
+  // The input is a square of `side` pixels, (pixel - mean) / scale.
+  struct Normalization {
+    std::array<float, 3> mean;
+    float scale;
+  };
+  Detector(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors, index_t side,
+           const Normalization& normalization, double most_overlap, ts::Context& context);
+
+ private:
+  // Candidates, in units of the square.
+  virtual std::vector<Face> decode(const std::vector<Activations>& outputs,
+                                   double min_score) const = 0;
+  void set_input(const Image& image);
+
+  ts::Context& context_;
+  Normalization normalization_;
+  double most_overlap_;
+  std::unique_ptr<Network> network_;
+};
+
+// "tiny", the tiny face detector (a YOLO v2 of depthwise separable convolutions), or "ssd", an SSD on MobileNet V1, from
+// the model files in that directory.
+std::unique_ptr<Detector> make_detector(const std::string& name,
+                                        const std::filesystem::path& models, ts::Context& context);
+
+}  // namespace faces
+
+#endif  // TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
