@@ -139,12 +139,16 @@ class ConvDepthwiseRun {
   index_t pointer_bytes() const {
     return aligned(rows_of_taps() * static_cast<index_t>(sizeof(float*)));
   }
+  // A row of zeros, as long as what kernels read of a row of x, and where in it they begin: strides may be negative.
   index_t zeros_bytes() const {
-    if (!in_place_) return 0;
+    return in_place_ ? aligned((reach(1) + reach(-1) + channels_) * 4) : 0;
+  }
+  index_t first_of_zeros() const { return reach(-1); }
+  // How far kernels go from the first tap of a row, upwards (1) or downwards (-1).
+  index_t reach(index_t sign) const {
     const StripStrides s = strip_.strides_in_place();
-    const index_t most = (axis(2).count - 1) * std::abs(s.pixel) +
-                         std::max<index_t>(axis(2).taps - 1, 0) * std::abs(s.tap[2]) + channels_;
-    return aligned(most * 4);
+    return (axis(2).count - 1) * std::max<index_t>(sign * s.pixel, 0) +
+           std::max<index_t>(axis(2).taps - 1, 0) * std::max<index_t>(sign * s.tap[2], 0);
   }
   index_t border() const { return std::max(first_inside_, axis(2).count - end_inside_); }
   index_t strip_bytes() const {
@@ -162,7 +166,7 @@ class ConvDepthwiseRun {
   };
   struct Spaces {
     const float** rows;
-    const float* zeros;
+    const float* zeros;  // for the first tap
     std::byte* strip;
     float* sums;
   };
@@ -171,7 +175,7 @@ class ConvDepthwiseRun {
     Spaces s{};
     s.rows = reinterpret_cast<const float**>(scratch);
     scratch += pointer_bytes();
-    s.zeros = reinterpret_cast<const float*>(scratch);
+    s.zeros = reinterpret_cast<const float*>(scratch) + (in_place_ ? first_of_zeros() : 0);
     scratch += zeros_bytes();
     s.strip = scratch;
     s.sums = reinterpret_cast<float*>(scratch + strip_bytes());

@@ -17,7 +17,6 @@
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
 #include "tessera/core/view.h"
-#include "tessera/ops/pool.h"
 #include "tessera/ops/rows.h"
 #include "tessera/ops/tensor_checks.h"
 #include "tessera/ref/pad.h"

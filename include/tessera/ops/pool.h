@@ -70,20 +70,6 @@ struct PoolProblem {
 // Checks everything, then does it. Defined in pool_driver.h.
 void checked_pool(const PoolProblem& problem);
 
-template <class T>
-inline constexpr bool kIsImageType =
-    std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16> ||
-    std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t>;
-
-template <class X>
-constexpr auto as_view(const X& x) {
-  return View(x);
-}
-template <class T, int Rank>
-constexpr View<T, Rank> as_view(const View<T, Rank>& x) {
-  return x;
-}
-
 // The options of windows, axis by axis. Why not by value: g++ 12 and -O2 -march=sapphirerapids copied such a result wrongly,
 // the first axis with padding.
 template <int Axes, class Options>

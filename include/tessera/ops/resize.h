@@ -9,7 +9,6 @@
 #include "tessera/core/context.h"
 #include "tessera/core/view.h"
 #include "tessera/dispatch/dispatch.h"
-#include "tessera/ops/pool.h"
 #include "tessera/ops/tensor_checks.h"
 #include "tessera/ref/resize.h"
 

@@ -22,6 +22,22 @@ namespace tessera::inline TESSERA_ABI::impl {
 
 inline constexpr int kMostAxes = 5;
 
+// The element types of pooling, resizing and padding.
+template <class T>
+inline constexpr bool kIsImageType =
+    std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16> ||
+    std::is_same_v<T, std::int8_t> || std::is_same_v<T, std::uint8_t>;
+
+// A view of anything mdspan-like.
+template <class X>
+constexpr auto as_view(const X& x) {
+  return View(x);
+}
+template <class T, int Rank>
+constexpr View<T, Rank> as_view(const View<T, Rank>& x) {
+  return x;
+}
+
 // A tensor as its memory. Axes from `rank` on have extent 1.
 struct TensorMemory {
   const void* data = nullptr;
