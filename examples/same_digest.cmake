@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# Trains briefly on every target with fused multiply-add, with one thread and with two: the weights must be the
-# same to the last bit.
-#   cmake -DINFO=<info> -DTRAIN=<fashion_mnist> -P same_digest.cmake
+# Runs a program on every target with fused multiply-add, with one thread and with two: the digest that it prints must be
+# the same.
+#   cmake -DINFO=<info> -DPROGRAM=<program> "-DARGUMENTS=<options>" -P same_digest.cmake
+separate_arguments(arguments UNIX_COMMAND "${ARGUMENTS}")
 execute_process(COMMAND "${INFO}" --targets OUTPUT_VARIABLE targets COMMAND_ERROR_IS_FATAL ANY)
 string(REGEX MATCHALL "[^\n]+" targets "${targets}")
 list(REMOVE_ITEM targets sse2 ssse3 sse4)
 foreach(target ${targets})
   foreach(threads 1 2)
     execute_process(
-      COMMAND "${CMAKE_COMMAND}" -E env TESSERA_TARGET=${target} "${TRAIN}" --limit 500 --epochs 1 --threads ${threads}
+      COMMAND "${CMAKE_COMMAND}" -E env TESSERA_TARGET=${target} "${PROGRAM}" ${arguments} --threads ${threads}
       OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
-    if(NOT output MATCHES "weights digest +([0-9a-f]+)")
+    if(NOT output MATCHES "[a-z]+ digest +([0-9a-f]+)")
       message(FATAL_ERROR "no digest in:\n${output}")
     endif()
     set(digest ${CMAKE_MATCH_1})
@@ -21,5 +22,5 @@ endforeach()
 list(REMOVE_DUPLICATES digests)
 list(LENGTH digests count)
 if(NOT count EQUAL 1)
-  message(FATAL_ERROR "the weights differ")
+  message(FATAL_ERROR "the digests differ")
 endif()

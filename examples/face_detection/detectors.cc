@@ -20,14 +20,6 @@ double area(const Face& f) {
   return std::max(f.right - f.left, 0.0) * std::max(f.bottom - f.top, 0.0);
 }
 
-// Intersection over union.
-double overlap(const Face& a, const Face& b) {
-  const Face both{0, std::max(a.left, b.left), std::max(a.top, b.top), std::min(a.right, b.right),
-                  std::min(a.bottom, b.bottom)};
-  const double common = area(both), all = area(a) + area(b) - common;
-  return all > 0 ? common / all : 0;
-}
-
 // Of faces that overlap, the best.
 std::vector<Face> suppress(std::vector<Face> faces, double most_overlap) {
   std::stable_sort(faces.begin(), faces.end(),
@@ -185,17 +177,23 @@ class SsdDetector final : public Detector {
 
 }  // namespace
 
+double overlap(const Face& a, const Face& b) {
+  const Face both{0, std::max(a.left, b.left), std::max(a.top, b.top), std::min(a.right, b.right),
+                  std::min(a.bottom, b.bottom)};
+  const double common = area(both), all = area(a) + area(b) - common;
+  return all > 0 ? common / all : 0;
+}
+
 Detector::Detector(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors,
                    index_t side, const Normalization& normalization, double most_overlap,
                    ts::Context& context)
     : context_(context),
       normalization_(normalization),
       most_overlap_(most_overlap),
-      network_(std::make_unique<Network>(architecture, tensors,
-                                         std::array<index_t, 4>{1, side, side, 3}, context)) {}
+      model_(architecture, tensors, {1, side, side, 3}) {}
 
 // The photograph with black below or beside it, so that it is a square, and then of the right size.
-void Detector::set_input(const Image& image) {
+Tensor<float> Detector::input(const Image& image) const {
   const index_t side = std::max(image.width, image.height);
   const std::vector<float> pixels(image.pixels.begin(), image.pixels.end());
   std::vector<float> square(static_cast<std::size_t>(3 * side * side));
@@ -203,7 +201,8 @@ void Detector::set_input(const Image& image) {
   ts::pad(ts::nhwc(pixels.data(), {index_t{1}, image.height, image.width, index_t{3}}), padded,
           {.padding = {0, 0, 0, 0, 0, side - image.height, side - image.width, 0},
            .context = &context_});
-  const ts::View<float, 4> x = network_->input();
+  Tensor<float> result(model_.input);
+  const ts::View<float, 4> x = result.view();
   ts::resize_bilinear2d(padded, x,
                         {.coordinates = ts::Coordinates::kAsymmetric, .context = &context_});
   for (index_t h = 0; h < x.extent(1); ++h) {
@@ -214,12 +213,12 @@ void Detector::set_input(const Image& image) {
       }
     }
   }
+  return result;
 }
 
-std::vector<Face> Detector::detect(const Image& image, double min_score) {
-  set_input(image);
-  network_->run();
-  std::vector<Face> faces = suppress(decode(network_->outputs(), min_score), most_overlap_);
+std::vector<Face> Detector::detect(const Image& image, double min_score, Network& network) const {
+  network.run(input(image));
+  std::vector<Face> faces = suppress(decode(network.outputs(), min_score), most_overlap_);
   const auto side = static_cast<double>(std::max(image.width, image.height));
   for (Face& face : faces) {
     for (double* edge : {&face.left, &face.top, &face.right, &face.bottom}) *edge *= side;

@@ -4,6 +4,7 @@
 #ifndef TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
 #define TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
 
+#include <array>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -14,13 +15,18 @@
 
 namespace faces {
 
+// Intersection over union.
+double overlap(const Face& a, const Face& b);
+
 class Detector {
  public:
   virtual ~Detector() = default;
 
-  // Faces with a score above `min_score`, the best first.
-  std::vector<Face> detect(const Image& image, double min_score);
-  Network& network() { return *network_; }
+  const Model& model() const { return model_; }
+  // What a network of the model takes for this photograph.
+  Tensor<float> input(const Image& image) const;
+  // Runs such a network. Faces with a score above `min_score`, the best first.
+  std::vector<Face> detect(const Image& image, double min_score, Network& network) const;
 
  protected:
   // The input is a square of `side` pixels, (pixel - mean) / scale.
@@ -35,12 +41,11 @@ class Detector {
   // Candidates, in units of the square.
   virtual std::vector<Face> decode(const std::vector<Activations>& outputs,
                                    double min_score) const = 0;
-  void set_input(const Image& image);
 
   ts::Context& context_;
   Normalization normalization_;
   double most_overlap_;
-  std::unique_ptr<Network> network_;
+  Model model_;
 };
 
 // "tiny", the tiny face detector (a YOLO v2 of depthwise separable convolutions), or "ssd", an SSD on MobileNet V1, from

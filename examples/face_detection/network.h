@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// A convolution network as a list of layers, and how it is run by Tessera.
+// A convolution network as a list of layers, and how it is run by Tessera: in f32, or in integers of 8 bits.
 #ifndef TESSERA_EXAMPLES_FACE_DETECTION_NETWORK_H_
 #define TESSERA_EXAMPLES_FACE_DETECTION_NETWORK_H_
 
 #include <array>
 #include <cstddef>
-#include <optional>
+#include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "../tfjs_model.h"
-#include "conv.h"
 #include "tessera/tessera.h"
 
 namespace faces {
 
 namespace ts = tessera;
 using ts::index_t;
+using Extents = std::array<index_t, 4>;
 using Activations = ts::View<const float, 4>;  // [n, h, w, c]
 
 // One layer. Its result is value `i + 1` of the network if it is layer i; value 0 is the input.
@@ -40,52 +39,138 @@ struct Layer {
 
 struct Architecture {
   std::vector<Layer> layers{};
-  std::vector<std::size_t> outputs{};  // values
+  std::vector<std::size_t> outputs{};  // values, of convolutions, that no layer reads
 
   // Appends the layer, which reads the last value or that of `layer.input`, and returns the number of its own.
   std::size_t add(Layer layer);
 };
 
-// The layers of an architecture with the weights of a model, ready to run on inputs of one size.
-class Network {
- public:
+// A layer with its weights and all extents.
+struct Step {
+  Layer layer;
+  Extents extents{};  // of the result
+  Extents padding{};  // top, left, bottom, right
+  index_t groups = 1;
+  Extents filter_extents{};     // [outputs, h, w, inputs]
+  std::vector<float> filter{};  // in memory [h, w, inputs, outputs]
+  std::vector<float> bias{};
+  double operations = 0;  // two for each multiply-add
+
+  ts::View<const float, 4> filter_view() const;
+  ts::ConvOptions<2> conv_options(ts::Context& context) const;
+};
+
+// An architecture with the weights of a model file, for inputs of one size.
+struct Model {
   // Batch normalization becomes part of filters and biases. The input has extents [1, h, w, c].
-  Network(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors,
-          const std::array<index_t, 4>& input, ts::Context& context);
+  Model(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors,
+        const Extents& input_extents);
 
-  // The value 0, to be filled before run().
-  ts::View<float, 4> input() { return values_[0].view(); }
-  void run();
-  std::vector<Activations> outputs() const;
+  // Of a value.
+  const Extents& extents(std::size_t value) const {
+    return value == 0 ? input : steps[value - 1].extents;
+  }
 
-  struct LayerTime {
-    std::string name;
-    std::array<index_t, 4> extents;  // of the result
-    double seconds, flops;           // of the last run; operations: two for each multiply-add
-  };
-  const std::vector<LayerTime>& times() const { return times_; }
+  Extents input;
+  std::vector<Step> steps{};
+  std::vector<std::size_t> outputs;
+};
+
+// An array [n, h, w, c] that owns its memory.
+template <class T>
+class Tensor {
+ public:
+  explicit Tensor(const Extents& extents)
+      : extents_(extents),
+        data_(static_cast<std::size_t>(extents[0] * extents[1] * extents[2] * extents[3])) {}
+
+  ts::View<T, 4> view() { return nhwc(data_.data()); }
+  ts::View<const T, 4> view() const { return nhwc(data_.data()); }
+  std::vector<T>& data() { return data_; }
+  const std::vector<T>& data() const { return data_; }
 
  private:
-  struct Value {
-    std::array<index_t, 4> extents;
-    std::vector<float> data;
-    ts::View<float, 4> view() {
-      return ts::View<float, 4>(
-          ts::nhwc(data.data(), {extents[0], extents[1], extents[2], extents[3]}));
-    }
-  };
-  struct Weights {
-    std::optional<PackedFilter> filter{};
-    std::vector<float> bias{};
-  };
+  template <class U>
+  ts::View<U, 4> nhwc(U* data) const {
+    return ts::nhwc(data, {extents_[0], extents_[1], extents_[2], extents_[3]});
+  }
 
+  Extents extents_;
+  std::vector<T> data_;
+};
+
+// A model that is ready to run. It refers to the model and the context.
+class Network {
+ public:
+  virtual ~Network() = default;
+  Network(const Network&) = delete;
+  Network& operator=(const Network&) = delete;
+
+  void run(const Tensor<float>& input);
+  virtual std::vector<Activations> outputs() const = 0;
+
+  // Of each step, in the last run.
+  const std::vector<double>& seconds() const { return seconds_; }
+  const Model& model() const { return model_; }
+
+ protected:
+  Network(const Model& model, ts::Context& context) : model_(model), context_(context) {}
+  ts::Context& context() const { return context_; }
+
+ private:
+  virtual void set_input(const Tensor<float>& input) = 0;
+  // Step i, with the options and the part of the epilogue that do not depend on the type of values.
+  virtual void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) = 0;
+  virtual void convolve(std::size_t i, const ts::ConvOptions<2>& options,
+                        const ts::Epilogue& bias_and_activation) = 0;
+
+  const Model& model_;
   ts::Context& context_;
-  std::vector<Layer> layers_;
-  std::vector<std::size_t> outputs_;
-  std::vector<std::array<index_t, 4>> padding_;  // of each layer: top, left, bottom, right
-  std::vector<Weights> weights_;                 // of each layer
-  std::vector<Value> values_;
-  std::vector<LayerTime> times_;
+  std::vector<double> seconds_{};
+};
+
+class FloatNetwork final : public Network {
+ public:
+  FloatNetwork(const Model& model, ts::Context& context);
+
+  std::vector<Activations> outputs() const override;
+  // Of each value, in the last run: what holds this fraction of its elements.
+  std::vector<ts::ValueRange> ranges(double kept) const;
+
+ private:
+  void set_input(const Tensor<float>& input) override;
+  void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) override;
+  void convolve(std::size_t i, const ts::ConvOptions<2>& options,
+                const ts::Epilogue& bias_and_activation) override;
+
+  std::vector<ts::PackedFilters<float, 2>> filters_{};  // of each step
+  std::vector<Tensor<float>> values_{};
+};
+
+// Values are u8 with a scale and a zero point for all, weights s8 with a scale per output channel; biases and outputs
+// stay f32.
+class QuantizedNetwork final : public Network {
+ public:
+  // `ranges` are those that each value should cover: FloatNetwork::ranges(), of typical inputs.
+  QuantizedNetwork(const Model& model, const std::vector<ts::ValueRange>& ranges,
+                   ts::Context& context);
+
+  std::vector<Activations> outputs() const override;
+
+ private:
+  void set_input(const Tensor<float>& input) override;
+  void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) override;
+  void convolve(std::size_t i, const ts::ConvOptions<2>& options,
+                const ts::Epilogue& bias_and_activation) override;
+
+  struct Weights {
+    ts::PackedFilters<std::int8_t, 2> filter{};
+    std::vector<float> scales{};  // of the sums of each output channel: scale of x * scale of w
+  };
+  std::vector<Weights> weights_{};          // of each step
+  std::vector<ts::AffineParams> params_{};  // of each value
+  std::vector<Tensor<std::uint8_t>> values_{};
+  std::vector<Tensor<float>> outputs_{};
 };
 
 // The tensor of that name.

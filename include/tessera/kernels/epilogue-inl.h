@@ -248,18 +248,22 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
   if constexpr (std::is_same_v<T, int32_t>) {
     if (r.zero_points != nullptr) add_zero_point_terms(*r.zero_points, t);
     if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
-    // As floats, a strip at a time.
-    float line[kLine];
+    // As floats, as many rows at a time as fit: each step begins anew for each part.
+    float part[4 * kLine];
     const SumTag<float> d;
     const SumTag<int32_t> di;
-    for (index_t i = 0; i < t.rows; ++i) {
-      for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
-        const index_t cols = std::min(kLine, t.cols - j0);
-        for (index_t j = 0; j < cols; j += static_cast<index_t>(lanes(d))) {
-          const auto n = static_cast<size_t>(cols - j);
-          store_n(d, from_int(load_n(di, t.data + i * t.stride + j0 + j, n)), line + j, n);
+    for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
+      const index_t cols = std::min(kLine, t.cols - j0), most_rows = 4 * kLine / cols;
+      for (index_t i0 = 0; i0 < t.rows; i0 += most_rows) {
+        const index_t rows = std::min(most_rows, t.rows - i0);
+        for (index_t i = 0; i < rows; ++i) {
+          const int32_t* const from = t.data + (i0 + i) * t.stride + j0;
+          for (index_t j = 0; j < cols; j += static_cast<index_t>(lanes(d))) {
+            const auto n = static_cast<size_t>(cols - j);
+            store_n(d, from_int(load_n(di, from + j, n)), part + i * cols + j, n);
+          }
         }
-        finish_tile(r, SumTile<float>{line, kLine, 1, cols, t.row + i, t.col + j0});
+        finish_tile(r, SumTile<float>{part, cols, rows, cols, t.row + i0, t.col + j0});
       }
     }
   } else {

@@ -111,9 +111,9 @@ void average_pool(const View<const T, 5>& x, const View<T, 5>& y, const Windows&
     });
     index_t divisor = count;
     if (count_include_pad) {
-      divisor = detail::padded_count(d, x.extent(1), windows[0]) *
-                detail::padded_count(h, x.extent(2), windows[1]) *
-                detail::padded_count(w, x.extent(3), windows[2]);
+      divisor = tessera::detail::padded_count(d, x.extent(1), windows[0]) *
+                tessera::detail::padded_count(h, x.extent(2), windows[1]) *
+                tessera::detail::padded_count(w, x.extent(3), windows[2]);
       if constexpr (std::is_integral_v<T>) sum += (divisor - count) * zero_point;
     }
     y(n, d, h, w, c) = average_of<T>(sum, divisor);
