@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# check_inner_loop.sh OBJECT_OR_PROGRAM REGEX...
-# For every function of the object whose demangled name matches a regular expression: the innermost loops that
+# check_inner_loop.sh OBJECT_OR_ARCHIVE_OR_PROGRAM REGEX...
+# For every function of it whose demangled name matches a regular expression: the innermost loops that
 # hold at least 8 fused multiply-adds must not touch the stack. One spilled accumulator halves a kernel's speed.
 # Fails also where an expression matches no function, or no such loop is in any of its functions.
 set -euo pipefail
@@ -9,7 +9,7 @@ object=$1
 shift
 # GNU objdump of Debian 12 knows this machine only; LLVM's knows all.
 llvm=$(compgen -c llvm-objdump | sort -V | tail -n 1) || true
-case $(LC_ALL=C readelf -h "$object" | sed -n 's/.*Machine: *//p') in
+case $(LC_ALL=C readelf -h "$object" | sed -n 's/.*Machine: *//p' | uniq) in
   *X86-64*) tool=(objdump) ;;
   RISC-V) tool=("$llvm" --mattr=+v) ;;
   AArch64) tool=("$llvm" --mattr=+sve2) ;;

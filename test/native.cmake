@@ -108,11 +108,18 @@ endforeach()
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_BUILD_TYPE STREQUAL "Release")
   set(tiles "N_AVX2::gemm_tile<.*FloatProducts<float>, 4, 3, " "N_AVX2::gemm_tile<.*FloatProducts<float>, 6, 2, " "N_AVX3::gemm_tile<.*FloatProducts<float>, 8, 3, ")
   set(inner_loop "${PROJECT_SOURCE_DIR}/cmake/check_inner_loop.sh")
-  add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_OBJECTS:tessera_compiled_test>" ${tiles})
+  add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_FILE:tessera_compiled_test>" ${tiles})
   find_program(TESSERA_CLANG_19 clang++-19)
   if(TESSERA_CLANG_19)
+    # The targets that are looked at, in one translation unit.
+    set(source "${CMAKE_CURRENT_BINARY_DIR}/inner_loop.cc")
+    file(CONFIGURE OUTPUT "${source}" CONTENT [[
+#define HWY_DISABLED_TARGETS ~(HWY_SCALAR | HWY_EMU128 | HWY_AVX2 | HWY_AVX3)
+#define TESSERA_COMPILED_SOURCE 1
+#include "tessera/dispatch/dispatch.h"
+]])
     add_test(NAME inner-loop-clang-compile COMMAND "${TESSERA_CLANG_19}" -std=c++20 -O3 -DNDEBUG "-I$<JOIN:${include_dirs},;-I>"
-      -c "${PROJECT_BINARY_DIR}/compiled/gemm.cc" -o clang.o COMMAND_EXPAND_LISTS)
+      -c "${source}" -o clang.o COMMAND_EXPAND_LISTS)
     add_test(NAME inner-loop-clang COMMAND "${inner_loop}" clang.o ${tiles})
     set_tests_properties(inner-loop-clang-compile PROPERTIES FIXTURES_SETUP clang-object)
     set_tests_properties(inner-loop-clang PROPERTIES FIXTURES_REQUIRED clang-object)

@@ -8,6 +8,8 @@
 // and, for tests of the library itself:
 //   TESSERA_TEST_TARGETS     adds the odd-tile scalar targets, 3 and 5 lanes
 //   TESSERA_COMPILED_SOURCE  set by the generated translation units of tessera::compiled
+//   TESSERA_COMPILED_PART    likewise: 1 to 4 are the kernels of some targets each, 5 and 6 those of the
+//                            odd-tile ones, 0 is all but kernels; without it, one source has everything
 #ifndef TESSERA_CONFIG_H_
 #define TESSERA_CONFIG_H_
 
@@ -27,6 +29,9 @@
 #ifndef TESSERA_COMPILED_SOURCE
 #define TESSERA_COMPILED_SOURCE 0
 #endif
+#ifndef TESSERA_COMPILED_PART
+#define TESSERA_COMPILED_PART -1
+#endif
 #ifndef TESSERA_TEST_TARGETS
 #define TESSERA_TEST_TARGETS 0
 #endif
@@ -37,6 +42,9 @@
 #if TESSERA_COMPILED && TESSERA_STATIC
 #error \
     "TESSERA_COMPILED uses the library's run-time dispatch: it excludes TESSERA_STATIC and TESSERA_XSIMD"
+#endif
+#if TESSERA_COMPILED_PART >= 0 && !TESSERA_COMPILED_SOURCE
+#error "TESSERA_COMPILED_PART is for the sources of tessera::compiled"
 #endif
 
 #if defined(__cpp_exceptions)

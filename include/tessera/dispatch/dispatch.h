@@ -3,7 +3,8 @@
 // foreach_target: each TU may expand it once, hence one list of all kernels (kernels/all-inl.h).
 //
 // Header-only (the default): the kernels of every target are compiled into this TU.
-// TESSERA_COMPILED: they are in the library tessera::compiled, and this header only declares them.
+// TESSERA_COMPILED: they are in the library tessera::compiled, and this header only declares them. The
+// library's own translation units compile the kernels of some targets each: target_kernels-inl.h.
 // TESSERA_STATIC, TESSERA_XSIMD: static.h, the kernels of the compile flags' own target.
 #ifndef TESSERA_DISPATCH_DISPATCH_H_
 #define TESSERA_DISPATCH_DISPATCH_H_
@@ -24,6 +25,10 @@ namespace tessera::inline TESSERA_ABI::impl {
 
 // The kernels that this machine can run, the slowest target first. Never empty.
 std::span<const tessera::detail::KernelTable> kernel_tables();
+
+// Those of one target, whether this machine can run them or not. Specialised where they are compiled.
+template <Target>
+tessera::detail::KernelTable kernel_table_of();
 
 }  // namespace tessera::inline TESSERA_ABI::impl
 

@@ -10,15 +10,19 @@
 #endif
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "tessera/kernels/all-inl.h"
+#define HWY_TARGET_INCLUDE "tessera/dispatch/target_kernels-inl.h"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 
-#include "tessera/dispatch/amx.h"
-#include "tessera/kernels/all-inl.h"
+#include "tessera/dispatch/target_kernels-inl.h"
 
 #if TESSERA_TEST_TARGETS
 #include "tessera/dispatch/test_targets.h"
 #endif
+
+#if TESSERA_COMPILED_PART <= 0
+
+#include "hwy/targets.h"
+#include "tessera/dispatch/amx.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
@@ -34,68 +38,68 @@ TESSERA_LIBRARY_FUNCTION std::span<const tessera::detail::KernelTable> kernel_ta
       list.push_back(table);
     };
 #if HWY_TARGETS & (HWY_EMU128 | HWY_SCALAR)
-    add(-1, &HWY_NAMESPACE::kernel_table);
+    add(-1, &kernel_table_of<Target::kScalar>);
 #endif
 #if TESSERA_TEST_TARGETS
-    add(-1, &N_SCALAR3::kernel_table);
-    add(-1, &N_SCALAR5::kernel_table);
+    add(-1, &kernel_table_of<Target::kScalar3>);
+    add(-1, &kernel_table_of<Target::kScalar5>);
 #endif
 #if HWY_TARGETS & HWY_SSE2
-    add(HWY_SSE2, &N_SSE2::kernel_table);
+    add(HWY_SSE2, &kernel_table_of<Target::kSse2>);
 #endif
 #if HWY_TARGETS & HWY_SSSE3
-    add(HWY_SSSE3, &N_SSSE3::kernel_table);
+    add(HWY_SSSE3, &kernel_table_of<Target::kSsse3>);
 #endif
 #if HWY_TARGETS & HWY_SSE4
-    add(HWY_SSE4, &N_SSE4::kernel_table);
+    add(HWY_SSE4, &kernel_table_of<Target::kSse4>);
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    add(HWY_AVX2, &N_AVX2::kernel_table);
+    add(HWY_AVX2, &kernel_table_of<Target::kAvx2>);
 #endif
 #if HWY_TARGETS & HWY_AVX3
-    add(HWY_AVX3, &N_AVX3::kernel_table);
+    add(HWY_AVX3, &kernel_table_of<Target::kAvx3>);
 #endif
 #if HWY_TARGETS & HWY_AVX3_DL
-    add(HWY_AVX3_DL, &N_AVX3_DL::kernel_table);
+    add(HWY_AVX3_DL, &kernel_table_of<Target::kAvx3Dl>);
 #if defined(__x86_64__)
-    if (tessera::detail::has_amx_int8()) add(HWY_AVX3_DL, &N_AVX3_DL::amx_kernel_table);
+    if (tessera::detail::has_amx_int8()) add(HWY_AVX3_DL, &kernel_table_of<Target::kAmx>);
 #endif
 #endif
 #if HWY_TARGETS & HWY_AVX3_ZEN4
-    add(HWY_AVX3_ZEN4, &N_AVX3_ZEN4::kernel_table);
+    add(HWY_AVX3_ZEN4, &kernel_table_of<Target::kAvx3Zen4>);
 #endif
 #if HWY_TARGETS & HWY_AVX3_SPR
-    add(HWY_AVX3_SPR, &N_AVX3_SPR::kernel_table);
+    add(HWY_AVX3_SPR, &kernel_table_of<Target::kAvx3Spr>);
 #endif
 #if HWY_TARGETS & HWY_NEON_WITHOUT_AES
-    add(HWY_NEON_WITHOUT_AES, &N_NEON_WITHOUT_AES::kernel_table);
+    add(HWY_NEON_WITHOUT_AES, &kernel_table_of<Target::kNeonWithoutAes>);
 #endif
 #if HWY_TARGETS & HWY_NEON
-    add(HWY_NEON, &N_NEON::kernel_table);
+    add(HWY_NEON, &kernel_table_of<Target::kNeon>);
 #endif
 #if HWY_TARGETS & HWY_NEON_BF16
-    add(HWY_NEON_BF16, &N_NEON_BF16::kernel_table);
+    add(HWY_NEON_BF16, &kernel_table_of<Target::kNeonBf16>);
 #endif
 #if HWY_TARGETS & HWY_SVE
-    add(HWY_SVE, &N_SVE::kernel_table);
+    add(HWY_SVE, &kernel_table_of<Target::kSve>);
 #endif
 #if HWY_TARGETS & HWY_SVE2
-    add(HWY_SVE2, &N_SVE2::kernel_table);
+    add(HWY_SVE2, &kernel_table_of<Target::kSve2>);
 #endif
 #if HWY_TARGETS & HWY_SVE_256
-    add(HWY_SVE_256, &N_SVE_256::kernel_table);
+    add(HWY_SVE_256, &kernel_table_of<Target::kSve256>);
 #endif
 #if HWY_TARGETS & HWY_SVE2_128
-    add(HWY_SVE2_128, &N_SVE2_128::kernel_table);
+    add(HWY_SVE2_128, &kernel_table_of<Target::kSve2_128>);
 #endif
 #if HWY_TARGETS & HWY_RVV
-    add(HWY_RVV, &N_RVV::kernel_table);
+    add(HWY_RVV, &kernel_table_of<Target::kRvv>);
 #endif
 #if HWY_TARGETS & HWY_LSX
-    add(HWY_LSX, &N_LSX::kernel_table);
+    add(HWY_LSX, &kernel_table_of<Target::kLsx>);
 #endif
 #if HWY_TARGETS & HWY_LASX
-    add(HWY_LASX, &N_LASX::kernel_table);
+    add(HWY_LASX, &kernel_table_of<Target::kLasx>);
 #endif
     return list;
   }();
@@ -103,5 +107,7 @@ TESSERA_LIBRARY_FUNCTION std::span<const tessera::detail::KernelTable> kernel_ta
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl
+
+#endif  // TESSERA_COMPILED_PART <= 0
 
 #endif  // TESSERA_DISPATCH_DYNAMIC_H_

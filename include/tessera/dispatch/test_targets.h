@@ -3,14 +3,14 @@
 #ifndef TESSERA_DISPATCH_TEST_TARGETS_H_
 #define TESSERA_DISPATCH_TEST_TARGETS_H_
 
-// As foreach_target does before each of its passes. Twice, so the toggle ends as it was.
+// As foreach_target does after each of its passes. Twice, so the toggle ends as it was.
 #define TESSERA_SCALAR_LANES 3
 #ifdef HWY_TARGET_TOGGLE
 #undef HWY_TARGET_TOGGLE
 #else
 #define HWY_TARGET_TOGGLE
 #endif
-#include "tessera/kernels/all-inl.h"
+#include "tessera/dispatch/target_kernels-inl.h"
 
 #undef TESSERA_SCALAR_LANES
 #define TESSERA_SCALAR_LANES 5
@@ -19,7 +19,7 @@
 #else
 #define HWY_TARGET_TOGGLE
 #endif
-#include "tessera/kernels/all-inl.h"
+#include "tessera/dispatch/target_kernels-inl.h"
 #undef TESSERA_SCALAR_LANES
 
 #endif  // TESSERA_DISPATCH_TEST_TARGETS_H_
