@@ -4,6 +4,7 @@
 
 // The user's choice of targets, and less to compile.
 #if defined(__x86_64__)
+#undef HWY_DISABLED_TARGETS  // builds with a sanitizer have one
 #define HWY_DISABLED_TARGETS \
   (HWY_SSE2 | HWY_SSSE3 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX3_ZEN4 | HWY_AVX3_SPR | HWY_AVX10_2)
 #endif

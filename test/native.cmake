@@ -8,6 +8,9 @@ foreach(source ${kernel_tests} ${common_tests} ${dispatch_tests})
   tessera_add_run(${name} ARGS --filenames-as-tags "[#${file}]~[.]")  # hidden ones take minutes
   set_tests_properties(${name} PROPERTIES LABELS unit)
 endforeach()
+# The longest start first: alone at the end, they leave a core idle for minutes. (ctest knows by itself the next time.)
+set_tests_properties(gemm_types PROPERTIES COST 100)
+set_tests_properties(gemm PROPERTIES COST 50)
 add_test(NAME unknown-target COMMAND "${CMAKE_COMMAND}" "-DSAYS=TESSERA_TARGET: expected one of"
   -P "${expect_failure}" -- "${CMAKE_COMMAND}" -E env TESSERA_TARGET=avx2000 "$<TARGET_FILE:tessera_test>" --filenames-as-tags "[#gemm_test]")
 
@@ -23,6 +26,7 @@ foreach(run profile-used profile-results)
   set_property(TEST ${run} APPEND PROPERTY ENVIRONMENT "TESSERA_PROFILE=${profile}")
   set_property(TEST ${run} APPEND PROPERTY FIXTURES_REQUIRED profiles)
 endforeach()
+set_tests_properties(profile-results PROPERTIES COST 100)
 function(tessera_add_refused_profile name file why)
   add_test(NAME profile-refused-${name} COMMAND tessera_test [profile-refused])
   set_tests_properties(profile-refused-${name} PROPERTIES FIXTURES_REQUIRED profiles
