@@ -2,6 +2,11 @@
 # The static mode on xsimd: the same kernel tests, built for one architecture each.
 tessera_add_test_executable(tessera_test tessera::xsimd ${kernel_tests})
 
+# As every translation unit compiles the kernels anew, files share one where their names do not clash.
+set_target_properties(tessera_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+set_source_files_properties(epilogue_test.cc gemm_test.cc packed_test.cc reproducibility_test.cc PROPERTIES UNITY_GROUP gemm)
+set_source_files_properties(block_formats_test.cc gemm_types_test.cc PROPERTIES UNITY_GROUP types)
+
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
   include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
   tessera_find_qemu(riscv64 qemu)
