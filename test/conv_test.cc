@@ -503,7 +503,8 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
   says([&] { conv2d(vx, vw, nhwc(x.data(), {1, 4, 3, 8})); },
        "conv2d: y: expected memory that does not overlap x, got an overlapping view");
   says([&] { conv2d(vx, vw, strided(y.data(), {1, 4, 3, 8}, {0, 8, 8, 1})); },
-       "conv2d: y: expected strides that visit each element once, got extents {1, 4, 3, 8}, "
+       "conv2d: y: expected strides that visit each element once, each beyond the reach of the "
+       "smaller, got extents {1, 4, 3, 8}, "
        "strides {0, 8, 8, 1}");
   says([&] { conv2d(vx, vw, vy, {}, epi::bias(row_major(b, {7}))); },
        "conv2d: epilogue, step 0: expected 8 elements, got 7");

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdint>
+#include <cstddef>
 #include <string>
 
 #include "tessera/ops/conv_problem.h"
 #include "tessera/ops/gemm_checks.h"
+#include "tessera/ops/tensor_checks.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
@@ -25,61 +26,16 @@ inline std::string shape_text(const TensorExtents& all, int rank) {
   return text + "}";
 }
 
-// Extents, null, overflow. No more than 2^62 bytes, so that sizes of padded copies can be computed.
-inline AddressRange check_tensor(const char* function, const char* argument, const ConvTensor& v,
-                                 int rank) {
-  const auto refuse = [&] {
-    fail(function, argument, "sizes within the address space",
-         "extents " + shape_text(v.extents, rank) + ", strides " + shape_text(v.strides, rank));
-  };
-  for (const index_t extent : v.extents) {
-    if (extent < 0) fail(function, argument, "extents of at least 0", shape_text(v.extents, rank));
+// The axes that a call has, as memory.
+inline TensorMemory memory_of(const ConvTensor& v, int rank) {
+  TensorMemory t{v.data, v.dtype, rank + 2, {}, {}};
+  t.extents.fill(1);
+  for (int i = 0; i < rank + 2; ++i) {
+    const auto axis = static_cast<std::size_t>(i == 0 ? 0 : 3 - rank + i);
+    t.extents[static_cast<std::size_t>(i)] = v.extents[axis];
+    t.strides[static_cast<std::size_t>(i)] = v.strides[axis];
   }
-  const bool empty =
-      std::any_of(v.extents.begin(), v.extents.end(), [](index_t e) { return e == 0; });
-  if (empty) return {};
-  index_t low = 0, high = 1, elements = 16;  // room for wider sums and copies
-  for (std::size_t i = 0; i < 5; ++i) {
-    index_t reach = 0;
-    if (__builtin_mul_overflow(v.extents[i] - 1, v.strides[i], &reach) ||
-        __builtin_add_overflow(reach < 0 ? low : high, reach, reach < 0 ? &low : &high) ||
-        __builtin_mul_overflow(elements, v.extents[i], &elements)) {
-      refuse();
-    }
-  }
-  if (v.data == nullptr) {
-    fail(function, argument, "data for extents " + shape_text(v.extents, rank), "a null pointer");
-  }
-  const index_t size = size_of(v.dtype);
-  const auto address = reinterpret_cast<std::uintptr_t>(v.data);
-  AddressRange range;
-  if (__builtin_mul_overflow(low, size, &low) || __builtin_mul_overflow(high, size, &high) ||
-      __builtin_add_overflow(address, low, &range.begin) ||
-      __builtin_add_overflow(address, high, &range.end)) {
-    refuse();
-  }
-  return range;
-}
-
-// No element twice: each axis, from the one of the smallest stride on, steps over all that the ones before it reach.
-// Sufficient, and true for every layout in practice.
-inline void check_visits_once(const char* function, const char* argument, const ConvTensor& v,
-                              int rank) {
-  const auto is_zero = [](index_t extent) { return extent == 0; };
-  if (std::any_of(v.extents.begin(), v.extents.end(), is_zero)) return;
-  std::array<std::size_t, 5> order = {0, 1, 2, 3, 4};
-  const auto stride = [&](std::size_t axis) { return std::abs(v.strides[axis]); };
-  std::sort(order.begin(), order.end(),
-            [&](std::size_t x, std::size_t y) { return stride(x) < stride(y); });
-  index_t reach = 0;
-  for (const std::size_t axis : order) {
-    if (v.extents[axis] <= 1) continue;
-    if (stride(axis) <= reach) {
-      fail(function, argument, "strides that visit each element once",
-           "extents " + shape_text(v.extents, rank) + ", strides " + shape_text(v.strides, rank));
-    }
-    reach += (v.extents[axis] - 1) * stride(axis);
-  }
+  return t;
 }
 
 // Strides, dilations, padding, groups: what packing and calls have in common.
@@ -169,7 +125,8 @@ inline ConvTensor residual_tensor(const ConvProblem& p, const EpilogueStep& s) {
   return r;
 }
 
-inline void check_conv_epilogue(const ConvProblem& p, const AddressRange& y) {
+inline void check_conv_epilogue(const ConvProblem& p, const TensorMemory& y,
+                                const AddressRange& y_range) {
   if (p.epilogue.size() != 0 && p.y.dtype == DType::kS32) {
     fail(p.function, "epilogue", "none for y of s32, whose sums are the result",
          std::to_string(p.epilogue.size()) + " steps");
@@ -209,10 +166,11 @@ inline void check_conv_epilogue(const ConvProblem& p, const AddressRange& y) {
       fail(p.function, argument, "extents " + shape_text(p.y.extents, p.rank) + ", those of y",
            shape_text(x.extents, p.rank));
     }
-    const AddressRange range = check_tensor(p.function, argument.c_str(), x, p.rank);
+    const TensorMemory memory = memory_of(x, p.rank);
+    const AddressRange range = check_tensor(p.function, argument.c_str(), memory);
     const bool is_y =
         residual && s.data == p.y.data && s.dtype == p.y.dtype && x.strides == p.y.strides;
-    if (!is_y && range.meets(y)) {
+    if (!is_y && overlap(memory, range, y, y_range)) {
       fail(p.function, argument, "memory that does not overlap y", "an overlapping view");
     }
   }
@@ -220,13 +178,14 @@ inline void check_conv_epilogue(const ConvProblem& p, const AddressRange& y) {
 
 inline void check_conv(const ConvProblem& p, const KernelTable& kernels, const Context* context) {
   check_conv_options(p);
-  const AddressRange x_range = check_tensor(p.function, "x", p.x, p.rank);
-  const AddressRange y_range = check_tensor(p.function, "y", p.y, p.rank);
+  const TensorMemory x_memory = memory_of(p.x, p.rank), y_memory = memory_of(p.y, p.rank);
+  const AddressRange x_range = check_tensor(p.function, "x", x_memory);
+  const AddressRange y_range = check_tensor(p.function, "y", y_memory);
   AddressRange w_range;
   if (p.packed) {
     check_packed_filters(p, kernels.target);
   } else {
-    w_range = check_tensor(p.function, "w", p.w, p.rank);
+    w_range = check_tensor(p.function, "w", memory_of(p.w, p.rank));
   }
   const TensorExtents &x = p.x.extents, &w = p.w.extents, &y = p.y.extents;
   for (std::size_t i = 1; i < 4; ++i) {
@@ -256,14 +215,19 @@ inline void check_conv(const ConvProblem& p, const KernelTable& kernels, const C
          std::to_string(p.x_zero_point));
   }
   check_tuning(p.function, kernels.in_place(p.w.dtype), kernels.target, context);
-  check_visits_once(p.function, "y", p.y, p.rank);
-  if (x_range.meets(y_range)) {
+  if (y_memory.is_empty()) return;
+  if (!is_nested(y_memory)) {
+    fail(p.function, "y",
+         "strides that visit each element once, each beyond the reach of the smaller",
+         "extents " + shape_text(y, p.rank) + ", strides " + shape_text(p.y.strides, p.rank));
+  }
+  if (overlap(x_memory, x_range, y_memory, y_range)) {
     fail(p.function, "y", "memory that does not overlap x", "an overlapping view");
   }
   if (w_range.meets(y_range)) {
     fail(p.function, "y", "memory that does not overlap w", "an overlapping view");
   }
-  check_conv_epilogue(p, y_range);
+  check_conv_epilogue(p, y_memory, y_range);
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

@@ -171,9 +171,31 @@ class ConvStrip {
     if (dense && words && type_of_sums(p_.x.dtype) == DType::kF32 && s[4] != 1) {
       return format_.kernels->pack_a({from, p_.x.dtype, s[4], s[3], channels, n, 1, to, channels});
     }
+    if (format_.repeat == 1 && s[4] == 1 && s[3] == channels &&
+        channels * part_bytes_ <= kLineBytes) {
+      return spread_pixels(from, n, to);
+    }
     for (index_t i = 0; i < n; ++i)
       copy_pixel(offset(from, i * s[3] * size_of(p_.x.dtype)),
                  to + i * format_.pixel() * part_bytes_);
+  }
+
+  // Dense pixels whose groups are to be padded: converted many at a time, then spread.
+  void spread_pixels(const std::byte* from, index_t n, std::byte* to) const {
+    const index_t channels = p_.x.extents[4], size = size_of(p_.x.dtype);
+    const index_t used = format_.in * part_bytes_, whole = format_.in_padded * part_bytes_;
+    const index_t most = kLineBytes / (channels * part_bytes_);
+    std::byte line[kLineBytes];
+    for (index_t i = 0; i < n; i += most) {
+      const index_t count = std::min(most, n - i);
+      convert(from + i * channels * size, 1, line, count * channels);
+      const std::byte* part = line;
+      for (index_t g = 0; g < count * format_.groups; ++g, to += whole) {
+        for (index_t j = 0; j < used; ++j) to[j] = *part++;
+        // Meets weights of zero: any value, but not what was in the memory before.
+        for (index_t j = used; j < whole; ++j) to[j] = std::byte{0};
+      }
+    }
   }
 
   void copy_pixel(const std::byte* from, std::byte* to) const {
@@ -198,6 +220,8 @@ class ConvStrip {
       to += filling * part_bytes_;
     }
   }
+
+  static constexpr index_t kLineBytes = 1024;
 
   const ConvProblem& p_;
   const ConvPhase& phase_;
