@@ -22,6 +22,7 @@
 #include "tessera/ops/affine_quantize.h"
 #include "tessera/ops/calibration.h"
 #include "tessera/ops/conv.h"
+#include "tessera/ops/conv_algorithm.h"
 #include "tessera/ops/epilogue.h"
 #include "tessera/ops/fp8_quantize.h"
 #include "tessera/ops/gemm.h"
