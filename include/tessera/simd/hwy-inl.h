@@ -522,7 +522,7 @@ TESSERA_INLINE Vec<D> mul_add_scalar_wide(D d, HalfLane<D> a, Vec<Rebind<HalfLan
 }
 
 template <class D>
-TESSERA_INLINE Vec<D> add_wide(D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
+TESSERA_INLINE Vec<D> add_wide([[maybe_unused]] D d, Vec<Rebind<HalfLane<D>, D>> a, Vec<D> b) {
 #if HWY_TARGET == HWY_RVV
   return __riscv_vwadd_wv(b, a, lanes(d));
 #else
