@@ -368,7 +368,7 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
   for_each_target([&](Target target) {
     Workspace space;
     Random& random = space.random;
-    Sampler sampler(4);
+    Sampler sampler(10);
     Tally tally;
     for (int i = 0; i < 60; ++i) {
       ConvCase c;

@@ -190,7 +190,7 @@ TEMPLATE_TEST_CASE("gemm of mixed types with few rows", "[gemm][types][gemv]",
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(12);
+    Sampler sampler(30);
     unsigned count = 0;
     Context context;
     context.target = target;
