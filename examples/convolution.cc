@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A layer of a vision network: README.md shows this program.
+
 #include <cstdio>
 #include <vector>
 #include "tessera/tessera.h"
@@ -16,6 +17,6 @@ int main() {
   const ts::ConvOptions<2> options{.stride = {2, 2}, .padding = {1, 1, 1, 1}};
   const auto packed = ts::pack_conv2d(w, options);  // once, for many images
   ts::conv2d(x, packed, y, options, ts::epi::bias(ts::row_major(bias, {8})) | ts::epi::relu());
-  for (int channel = 0; channel < 8; ++channel) std::printf("%g ", y(0, 1, 1, channel));
+  for (int channel = 0; channel < 8; ++channel) std::printf("%5g", y(0, 1, 1, channel));
   std::printf("\n");
 }
