@@ -253,8 +253,7 @@ function(tessera_require_fashion_mnist)
 endfunction()
 
 # The npm package @vladmandic/face-api, for the weights of its face detectors and its sample photographs: sets
-# TESSERA_FACE_API_DIR to its directory, or to empty with a status line that says why. Through npm, with the registry that
-# is configured, else from the public one.
+# TESSERA_FACE_API_DIR to its directory, or to empty with a status line that says why. Through npm and its own configuration.
 function(tessera_find_face_api)
   set(version 1.7.15)
   set(sha256 0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031)
@@ -278,11 +277,6 @@ function(tessera_find_face_api)
         set(error "npm pack: SHA-256 is ${hash}, expected ${sha256}")
         file(REMOVE "${archive}")
       endif()
-    endif()
-    if(NOT EXISTS "${archive}")
-      tessera_download("https://registry.npmjs.org/@vladmandic/face-api/-/face-api-${version}.tgz" ${sha256}
-        "${archive}" download_error)
-      string(APPEND error "; ${download_error}")
     endif()
     if(EXISTS "${archive}")
       file(ARCHIVE_EXTRACT INPUT "${archive}" DESTINATION "${dir}.part" PATTERNS package/model/* package/demo/*.jpg package/LICENSE)
