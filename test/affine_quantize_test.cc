@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "matrix.h"
@@ -514,16 +515,6 @@ TEST_CASE("scales may lie between the rows of codes", "[affine]") {
   for (index_t i = 0; i < 3; ++i) {
     for (index_t j = 0; j < kCols; ++j) CHECK(dst.value(i, j) == apart.view().value(i, j));
   }
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("quantize and dequantize refuse wrong arguments and write nothing", "[affine]") {

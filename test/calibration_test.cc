@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "matrix.h"
 #include "random.h"
@@ -248,16 +249,6 @@ TEST_CASE("affine_params", "[calibration]") {
   CHECK(affine_params(range, {.zero = ZeroPoint::kFree}) == AffineParams{4.0f / 255, -64});
   CHECK(affine_params(range, {.bits = 4, .zero = ZeroPoint::kFree}, DType::kF16) ==
         AffineParams{static_cast<float>(f16(4.0f / 15)), -4});
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("calibration refuses wrong arguments", "[calibration]") {

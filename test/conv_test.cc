@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "random.h"
@@ -461,16 +462,6 @@ TEST_CASE("convolutions without elements, taps or channels") {
   });
 }
 
-template <class F>
-std::string message_of(F f) {
-  try {
-    f();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 TEST_CASE("convolutions refuse bad arguments before they write") {
   std::vector<float> x(1000, 1), w(1000, 1), y(1000, 7), b(8, 1);
   const auto vx = nhwc(x.data(), {1, 6, 5, 4});
@@ -478,7 +469,7 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
   const auto vy = nhwc(y.data(), {1, 4, 3, 8});
   const auto says = [&](auto f, const char* text) {
     INFO(text);
-    CHECK(message_of(f) == text);
+    CHECK(error_of(f) == text);
   };
   says([&] { conv2d(vx, ohwi(w.data(), {8, 3, 3, 3}), vy); },
        "conv2d: x: expected 3 channels (those of w times the groups), got 4");
@@ -523,7 +514,7 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
       "conv2d: options.algorithm: expected another for this problem: winograd4 is for 3x3 filters "
       "of "
       "floats, stride 1, dilation 1, one group, got it");
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           conv2d(vx, vw, vy, {.algorithm = ConvAlgorithm::kDepthwise});
         }).ends_with("got 1 groups of 4 channels"));
   const auto packed = pack_conv2d(vw);
@@ -541,7 +532,7 @@ TEST_CASE("convolutions refuse bad arguments before they write") {
   std::vector<std::byte> little(64);
   Context context;
   context.scratch = Scratch(std::span(little));
-  CHECK(message_of([&] {
+  CHECK(error_of([&] {
           conv2d(vx, vw, vy, {.context = &context});
         }).starts_with("conv2d: context.scratch: expected at least"));
   CHECK(std::all_of(y.begin(), y.end(), [](float v) { return v == 7; }));
@@ -591,7 +582,7 @@ TEST_CASE("what explain_conv2d says of the workspace is true") {
         packs ? conv2d(vx, packed, vy, options) : conv2d(vx, vw, vy, options);
       };
       run(plan.workspace_bytes);
-      CHECK(message_of([&] { run(plan.workspace_bytes - 1); }) != "no error");
+      CHECK(error_of([&] { run(plan.workspace_bytes - 1); }) != "no error");
       // A strip, not all of a large x.
       CHECK(plan.workspace_bytes <
             static_cast<index_t>((packs ? 1 : 3) * 4 * 4 *

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "matrix.h"
@@ -233,16 +234,6 @@ TEST_CASE("8-bit floats of special values", "[fp8]") {
   CHECK(ieee[3] == 0x64);  // 1024
   quantize(row_major(x, {1, 5}), dst);
   CHECK(scale == 1000.0f / 57344);
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("8-bit floats: wrong arguments are refused", "[fp8]") {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "matrix.h"
@@ -207,16 +208,6 @@ TEST_CASE("random signs are the same for the same seed", "[hadamard]") {
   CHECK(std::abs(sum) < 150);  // five times the deviation
   CHECK(std::vector<float>(a.begin(), a.begin() + 8) ==
         std::vector<float>{-1, -1, -1, 1, 1, -1, -1, -1});
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("hadamard refuses wrong arguments and writes nothing", "[hadamard]") {

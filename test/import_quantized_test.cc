@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "matrix.h"
 #include "random.h"
@@ -180,16 +181,6 @@ TEST_CASE("zero points of GPTQ at the end of their range", "[import]") {
   };
   CHECK(zero_point(true) == 16);
   CHECK(zero_point(false) == 15);
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("importers refuse tensors that do not fit", "[import]") {

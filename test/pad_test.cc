@@ -12,6 +12,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "random.h"
@@ -89,16 +90,6 @@ TEST_CASE("the modes of padding, by hand", "[pad]") {
   // Of nothing, only the constant.
   pad(row_major(x.data(), {0}), to, {.padding = {3, 4}, .value = 5});
   CHECK(y == std::vector<float>(7, 5.0f));
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("padding refuses wrong arguments and writes nothing", "[pad]") {

@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "random.h"
@@ -306,16 +307,6 @@ TEST_CASE("NaN, infinities and zeros in pooling", "[pool]") {
         {.kernel = {2}, .stride = {9}, .dilation = {3}, .padding = {1, 2}, .context = &context});
     for (const float v : y) CHECK(v == -kInf);
   });
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("pooling refuses wrong arguments and writes nothing", "[pool]") {

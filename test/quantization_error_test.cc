@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "random.h"
 #include "tessera/ops/row_statistics.h"
@@ -87,16 +88,6 @@ TEST_CASE("measures of error of special values", "[error]") {
       CHECK(std::isnan(e.cosine));
     }
   }
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("measures of error refuse wrong arguments", "[error]") {

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "errors.h"
 #include "executors.h"
 #include "guarded.h"
 #include "random.h"
@@ -142,16 +143,6 @@ TEST_CASE("infinities do not spread to pixels that do not read them", "[resize]"
   resize_bilinear2d(nhwc(x.data(), {1, 1, 3, 1}), nhwc(y.data(), {1, 1, 5, 1}),
                     {.coordinates = Coordinates::kAlignCorners});
   CHECK(y == std::vector<float>{1, kInf, kInf, kInf, 2});
-}
-
-template <class F>
-std::string error_of(F call) {
-  try {
-    call();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
 }
 
 TEST_CASE("resizing refuses wrong arguments and writes nothing", "[resize]") {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "executors.h"
+#include "errors.h"
 #include "guarded.h"
 #include "matrix.h"
 #include "random.h"
@@ -468,57 +469,50 @@ TEST_CASE("gemm with quantized weights: infinities and NaN stay in their row") {
 TEST_CASE("pack_weights and gemm refuse what they can't do") {
   const Weights w = block_weights(BlockFormat::kQ4_0, 8, 64);
   const Weights fp8 = fp8_weights(Fp8Format::kE4M3, 128, 128, 8, 64);
-  const auto message = [](auto call) -> std::string {
-    try {
-      call();
-    } catch (const Error& e) {
-      return e.what();
-    }
-    return "no error";
-  };
   ConstBlockView odd = w.blocks;
   odd.cols = 40;
-  CHECK(message([&] { pack_weights(odd); }) ==
+  CHECK(error_of([&] { pack_weights(odd); }) ==
         "pack_weights: weights.cols: expected a multiple of 32 (a block of Q4_0), got 40");
   odd = w.blocks;
   odd.data = nullptr;
-  CHECK(message([&] { pack_weights(odd); }) ==
+  CHECK(error_of([&] { pack_weights(odd); }) ==
         "pack_weights: weights: expected data for extents {8, 64}, got a null pointer");
   Weights groups = group_weights(kGroupKinds[2], 8, 64);
   groups.groups.group = 48;
-  CHECK(message([&] { pack_weights(groups.groups); }) ==
+  CHECK(error_of([&] { pack_weights(groups.groups); }) ==
         "pack_weights: weights.group: expected a multiple of 32, or at least 64 (all columns), got "
         "48");
   groups.groups.bits = 3;
-  CHECK(message([&] { pack_weights(groups.groups); }) ==
+  CHECK(error_of([&] { pack_weights(groups.groups); }) ==
         "pack_weights: weights.bits: expected 8, 4 or 2, got 3");
 
   PackedWeights packed = w.pack(nullptr);
   std::vector<float> a(64 * 4), c(8 * 4, 5.0f), poison = c;
   const View<const float, 2> va{a.data(), {4, 64}, {64, 1}};
   const View<float, 2> vc{c.data(), {4, 8}, {8, 1}};
-  CHECK(message([&] { gemm(View<const float, 2>{a.data(), {4, 32}, {64, 1}}, packed, vc); }) ==
+  CHECK(error_of([&] { gemm(View<const float, 2>{a.data(), {4, 32}, {64, 1}}, packed, vc); }) ==
         "gemm: b: expected 32 rows (the columns of a), got 64");
-  CHECK(message([&] { gemm(va, fp8.pack(nullptr), vc, {.activations = Activations::kInt8Row}); }) ==
-        "gemm: options.activations: expected kFloat for weights of small floats, got integers");
-  CHECK(message([&] { gemm(va, w.transposed(), vc, {.activations = Activations::kInt8Row}); }) ==
+  CHECK(
+      error_of([&] { gemm(va, fp8.pack(nullptr), vc, {.activations = Activations::kInt8Row}); }) ==
+      "gemm: options.activations: expected kFloat for weights of small floats, got integers");
+  CHECK(error_of([&] { gemm(va, w.transposed(), vc, {.activations = Activations::kInt8Row}); }) ==
         "gemm: options.activations: expected kFloat where b is not PackedWeights, got integers");
-  CHECK(message([&] { gemm(pack_a(va), packed, vc); }) ==
+  CHECK(error_of([&] { gemm(pack_a(va), packed, vc); }) ==
         "gemm: a: expected a view where b is quantized weights, got a packed operand");
   for (const Target target : available_targets()) {
     if (target == packed.target()) continue;
     Context other;
     other.target = target;
-    CHECK(message([&] { gemm(va, packed, vc, {.context = &other}); }) ==
+    CHECK(error_of([&] { gemm(va, packed, vc, {.context = &other}); }) ==
           "gemm: b: expected weights packed for " + std::string(name(target)) +
               ", got some packed for " + std::string(name(packed.target())));
   }
   const PackedWeights moved = std::move(packed);
-  CHECK(message([&] { gemm(va, packed, vc); }) ==
+  CHECK(error_of([&] { gemm(va, packed, vc); }) ==
         "gemm: b: expected packed weights, got some that were moved from");
   std::array<std::byte, 64> little;
   Context lent{.scratch = Scratch(little)};
-  CHECK(message([&] {
+  CHECK(error_of([&] {
           gemm(va, moved, vc, {.context = &lent});
         }).starts_with("gemm: context.scratch: expected at least "));
   CHECK(c == poison);
