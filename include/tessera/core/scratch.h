@@ -26,6 +26,12 @@ struct AlignedDelete {
 };
 using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
 
+// `bytes`, up to where the next piece of scratch may start.
+constexpr std::ptrdiff_t aligned(std::ptrdiff_t bytes) {
+  constexpr auto kBoundary = static_cast<std::ptrdiff_t>(kScratchAlignment);
+  return (bytes + kBoundary - 1) / kBoundary * kBoundary;
+}
+
 inline AlignedBytes allocate_aligned(std::size_t bytes) {
   return AlignedBytes(
       static_cast<std::byte*>(::operator new[](bytes, std::align_val_t{kScratchAlignment})));

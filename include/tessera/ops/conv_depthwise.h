@@ -86,21 +86,15 @@ class ConvDepthwiseRun {
   std::size_t scratch_bytes() const { return static_cast<std::size_t>(places_ * place_bytes()); }
 
   void operator()(std::byte* scratch) const {
-    executor_.parallel_for(places_, [&](index_t place) {
-      const index_t each = (blocks_ + places_ - 1) / places_;
-      const index_t end = std::min((place + 1) * each, blocks_);
+    share_tasks(executor_, blocks_, places_, [&](index_t place, index_t first, index_t end) {
       std::byte* const own = scratch + place * place_bytes();
       if (in_place_) std::memset(own + pointer_bytes(), 0, static_cast<std::size_t>(zeros_bytes()));
-      for (index_t i = place * each; i < end; ++i) run_block(i, own);
+      for (index_t i = first; i < end; ++i) run_block(i, own);
     });
   }
 
  private:
   const ConvAxis& axis(std::size_t i) const { return phase_.axes[i]; }
-  static index_t aligned(index_t bytes) {
-    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
-  }
-
   void choose_blocks(const CacheSizes& caches) {
     const index_t l2 = bytes_per_thread(caches.l2);
     const index_t height = std::max<index_t>(axis(1).count, 1),
@@ -113,13 +107,8 @@ class ConvDepthwiseRun {
       while (block_h_ > 1 && strip_.bytes(block_h_, block_w_) > l2 / 4)
         block_h_ = (block_h_ + 1) / 2;
     }
-    const index_t wanted = executor_.concurrency() > 1 ? 4 * executor_.concurrency() : 1;
-    const auto blocks = [&] {
-      return p_.y.extents[0] * axis(0).count * ((height + block_h_ - 1) / block_h_) *
-             ((width + block_w_ - 1) / block_w_);
-    };
-    while (wanted > 1 && blocks() < wanted && block_h_ > 1) block_h_ = (block_h_ + 1) / 2;
-    blocks_ = blocks();
+    const index_t wanted = wanted_tasks(executor_);
+    blocks_ = shrink_to_share(p_, phase_, wanted, 1, block_h_, block_w_);
     places_ = std::min(blocks_, wanted);
     // Rows of x under the taps, of some channels, stay in L1 from one row of y to the next. (Sapphire Rapids, 2026-11:
     // 5x5 of 672 channels, all at once: 44 GFLOP/s.)

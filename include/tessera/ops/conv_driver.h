@@ -150,7 +150,7 @@ struct ConvWorkspace {
 inline ConvWorkspace conv_workspace(const ConvProblem& p, const ConvCall& call) {
   ConvWorkspace w;
   if (p.packed == nullptr) {
-    w.filters = round_up(call.filter_bytes(), static_cast<index_t>(kScratchAlignment));
+    w.filters = aligned(call.filter_bytes());
     w.more = call.packing_bytes();
   }
   call.for_each_run(nullptr, [&](const auto& run) {

@@ -125,8 +125,7 @@ inline void gather_filter(const ConvProblem& p, const ConvKernels& kernels, cons
 inline index_t gather_bytes(const ConvProblem& p, const ConvKernels& k) {
   index_t depth = 0;
   for_each_phase(p, [&](const ConvPhase& phase) { depth = std::max(depth, k.depth(phase)); });
-  return round_up(std::min(k.panel, k.out) * depth * size_of(p.w.dtype),
-                  static_cast<index_t>(kScratchAlignment));
+  return aligned(std::min(k.panel, k.out) * depth * size_of(p.w.dtype));
 }
 
 // Panels of all phases and groups, one after the other. `gathered` has room for the filters of one panel.
@@ -188,11 +187,9 @@ class ConvGemmRun {
   void operator()(std::byte* scratch) const {
     auto* const segments = reinterpret_cast<RowSegment*>(scratch);
     const index_t count = find_segments(segments);
-    executor_.parallel_for(places_, [&](index_t place) {
-      const index_t each = (tasks() + places_ - 1) / places_;
-      const index_t end = std::min((place + 1) * each, tasks());
+    share_tasks(executor_, tasks(), places_, [&](index_t place, index_t first, index_t end) {
       std::byte* const own = scratch + segment_bytes() + place * place_bytes();
-      for (index_t task = place * each; task < end; ++task) {
+      for (index_t task = first; task < end; ++task) {
         run_task(task, {segments, static_cast<std::size_t>(count)}, own);
       }
     });
@@ -205,10 +202,6 @@ class ConvGemmRun {
   };
 
   const ConvAxis& axis(std::size_t i) const { return phase_.axes[i]; }
-  static index_t aligned(index_t bytes) {
-    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
-  }
-
   // As many pixels as let the strip and the sums of one group stay in half of L2, in even parts. Not more than
   // 4096: the panels of filters, which each block reads, are shared by enough of them.
   void choose_block(index_t l2) {
@@ -250,13 +243,8 @@ class ConvGemmRun {
 
   // Threads share batches and rows, smaller ones if need be, then channels.
   void choose_tasks() {
-    const index_t wanted = executor_.concurrency() > 1 ? 4 * executor_.concurrency() : 1;
-    const auto blocks = [this] {
-      return p_.y.extents[0] * axis(0).count * ((axis(1).count + block_h_ - 1) / block_h_) *
-             ((axis(2).count + block_w_ - 1) / block_w_);
-    };
-    while (wanted > 1 && blocks() < wanted && block_h_ > 1) block_h_ = (block_h_ + 1) / 2;
-    blocks_ = blocks();
+    const index_t wanted = wanted_tasks(executor_);
+    blocks_ = shrink_to_share(p_, phase_, wanted, 1, block_h_, block_w_);
     const index_t parts = std::max<index_t>(wanted / std::max<index_t>(blocks_, 1), 1);
     cols_per_task_ = even_blocks(kernels_.out, (kernels_.out + parts - 1) / parts, kernels_.panel);
     column_tasks_ = (kernels_.out + cols_per_task_ - 1) / cols_per_task_;

@@ -31,6 +31,32 @@ inline PixelBlock pixel_block(const ConvPhase& phase, index_t i, index_t height,
   return b;
 }
 
+// How many tasks suit an executor: some for each thread, as they are not equally long.
+inline index_t wanted_tasks(const Executor& executor) {
+  return executor.concurrency() > 1 ? 4 * executor.concurrency() : 1;
+}
+
+// Halves blocks of `height` units of pixels, as long as there are fewer than `wanted`. Returns how many there are.
+inline index_t shrink_to_share(const ConvProblem& p, const ConvPhase& phase, index_t wanted,
+                               index_t unit, index_t& height, index_t width) {
+  const auto ceil = [](index_t count, index_t size) { return (count + size - 1) / size; };
+  const auto blocks = [&] {
+    return p.y.extents[0] * phase.axes[0].count * ceil(phase.axes[1].count, height * unit) *
+           ceil(phase.axes[2].count, width);
+  };
+  while (wanted > 1 && blocks() < wanted && height > 1) height = (height + 1) / 2;
+  return blocks();
+}
+
+// run(place, first task, end) for each place in scratch: equal shares of the tasks.
+template <class F>
+void share_tasks(const Executor& executor, index_t tasks, index_t places, F run) {
+  const index_t each = (tasks + places - 1) / places;
+  executor.parallel_for(places, [&](index_t place) {
+    run(place, place * each, std::min((place + 1) * each, tasks));
+  });
+}
+
 // Dense sums [m, n] to the result from (row, col) on: the end of a product without steps of k.
 inline void finish_sums(const GemmKernels& kernels, const GemmResult& result, index_t row,
                         index_t col, index_t m, index_t n, void* sums) {

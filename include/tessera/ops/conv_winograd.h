@@ -146,18 +146,12 @@ class ConvWinogradRun {
   std::size_t scratch_bytes() const { return static_cast<std::size_t>(places_ * place_bytes()); }
 
   void operator()(std::byte* scratch) const {
-    executor_.parallel_for(places_, [&](index_t place) {
-      const index_t each = (blocks_ + places_ - 1) / places_;
-      const index_t end = std::min((place + 1) * each, blocks_);
-      for (index_t i = place * each; i < end; ++i) run_block(i, scratch + place * place_bytes());
+    share_tasks(executor_, blocks_, places_, [&](index_t place, index_t first, index_t end) {
+      for (index_t i = first; i < end; ++i) run_block(i, scratch + place * place_bytes());
     });
   }
 
  private:
-  static index_t aligned(index_t bytes) {
-    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
-  }
-
   // As many tiles as leave their (m + 2)^2 vectors of channels of x and y in half of L2.
   void choose_block(index_t l2) {
     const index_t rows = (phase_.axes[1].count + m_ - 1) / m_,
@@ -167,13 +161,8 @@ class ConvWinogradRun {
     tile_cols_ = even_blocks(cols, std::min(cols, most), 1);
     tile_rows_ =
         tile_cols_ < cols ? 1 : even_blocks(rows, std::clamp<index_t>(most / cols, 1, rows), 1);
-    const index_t wanted = executor_.concurrency() > 1 ? 4 * executor_.concurrency() : 1;
-    const auto blocks = [&] {
-      return p_.y.extents[0] * ((rows + tile_rows_ - 1) / tile_rows_) *
-             ((cols + tile_cols_ - 1) / tile_cols_);
-    };
-    while (wanted > 1 && blocks() < wanted && tile_rows_ > 1) tile_rows_ = (tile_rows_ + 1) / 2;
-    blocks_ = blocks();
+    const index_t wanted = wanted_tasks(executor_);
+    blocks_ = shrink_to_share(p_, phase_, wanted, m_, tile_rows_, tile_cols_ * m_);
     places_ = std::min(blocks_, wanted);
   }
 

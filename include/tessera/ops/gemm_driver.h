@@ -315,10 +315,6 @@ class GemmRun {
     std::byte *a, *b, *sums, *wide;
   };
 
-  static index_t aligned(index_t bytes) {
-    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
-  }
-
   // Where packed_a holds row `i` of the K block that starts at k.
   const std::byte* packed_a_at(index_t i, index_t k, index_t kc) const {
     return p_.a.packed->data() +
@@ -566,8 +562,7 @@ inline void run_split_gemm(const GemmProblem& p, const GemmSchedule& s, index_t 
                            const KernelTable& table, const Context* context,
                            const Executor& executor, Scratch& scratch) {
   const DType type = type_of_sums(p.a.dtype);
-  const index_t bytes =
-      round_up(p.m * p.n * size_of(type), static_cast<index_t>(kScratchAlignment));
+  const index_t bytes = aligned(p.m * p.n * size_of(type));
   ZeroPointRun zero_points(p);
   const auto all_bytes = static_cast<std::size_t>(parts * bytes);
   std::byte* const sums = scratch.reserve(all_bytes + zero_points.scratch_bytes(), "gemm");

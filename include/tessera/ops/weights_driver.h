@@ -101,9 +101,6 @@ class WeightRun {
     std::byte* scratch;
   };
 
-  static index_t aligned(index_t bytes) {
-    return round_up(bytes, static_cast<index_t>(kScratchAlignment));
-  }
   index_t task_bytes() const {
     return codes_bytes_ + 2 * scales_bytes_ + words_bytes_ + sums_bytes_;
   }
