@@ -136,7 +136,7 @@ TEST_CASE("small floats: rounding to nearest even", "[block_formats]") {
       }
     }
     Random random;
-    for (int i = 0; i < 20000; ++i) {
+    for (int i = 0; i < (reduced_effort() ? 2000 : 20000); ++i) {
       compare(std::ldexp(static_cast<float>(random.next() >> 40),
                          static_cast<int>(random.below(48)) - 44) *
               (i % 2 ? 1.0f : -1.0f));
@@ -453,7 +453,7 @@ TEST_CASE("block formats: errors of quantization", "[block_formats]") {
       tally.add(error <= bound ? "" : std::to_string(error) + " > " + std::to_string(bound),
                 [&] { return name_of(format) + ", " + what; });
     };
-    for (int round = 0; round < 100; ++round) {
+    for (int round = 0; round < (reduced_effort() ? 20 : 100); ++round) {
       const float scale = std::ldexp(1.0f, static_cast<int>(random.below(16)) - 6);
       compare(drawn(format, random, scale, 0), "random");
       compare(drawn(format, random, scale, 1), "positive");

@@ -269,7 +269,7 @@ template <class X, class W, class Y>
 void run_cases(Target target, int count, std::uint64_t seed) {
   Workspace space;
   space.random = Random(seed);
-  Sampler sampler(4);
+  Sampler sampler(8);
   Tally tally;
   for (int i = 0; i < count; ++i) {
     const ConvCase c = random_case(space.random, i % 4 == 3);
@@ -333,7 +333,7 @@ TEST_CASE("convolutions of usual shapes") {
   };
   for_each_target([&](Target target) {
     Workspace space;
-    Sampler sampler(3);
+    Sampler sampler(6);
     Tally tally;
     for (const Shape& s : kShapes) {
       for (const int threads : {1, 3}) {
@@ -369,7 +369,7 @@ TEST_CASE("Winograd's algorithms keep their error bounds") {
   for_each_target([&](Target target) {
     Workspace space;
     Random& random = space.random;
-    Sampler sampler(10);
+    Sampler sampler(20);
     Tally tally;
     for (int i = 0; i < 60; ++i) {
       ConvCase c;

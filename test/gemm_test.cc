@@ -52,7 +52,7 @@ TEMPLATE_TEST_CASE("gemm around every edge of every tile", "[gemm]", float, doub
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(8);
+    Sampler sampler(16);
     unsigned count = 0;
     for_each_tuning<T>(target, [&](const TileSize& size, const GemmTuning& tuning) {
       for (const Shape& s : shapes_around(size, 7)) {
@@ -75,7 +75,7 @@ TEMPLATE_TEST_CASE("gemm with every layout of every operand", "[gemm]", float, d
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(20);
+    Sampler sampler(40);
     unsigned count = 0;
     constexpr double kFactors[] = {1, 0, -1, 0.1, 1.7};
     for (int tile = 0; tile < tile_count<T>(target); ++tile) {
@@ -122,7 +122,7 @@ TEMPLATE_TEST_CASE("gemm with every alpha and beta", "[gemm]", float, double) {
   for_each_target([&](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(8);
+    Sampler sampler(16);
     for (int tile = 0; tile < tile_count<T>(target); ++tile) {
       const TileSize size = tile_size<T>(target, tile);
       for (const double alpha : factors) {
@@ -227,7 +227,7 @@ TEMPLATE_TEST_CASE("gemm with any bit pattern", "[gemm]", float, double) {
     if (!has_fma(target)) return;  // nothing to compare with
     Workspace w;
     Tally tally;
-    Sampler sampler(4);
+    Sampler sampler(8);
     for_each_tuning<T>(target, [&](const TileSize& size, const GemmTuning& tuning) {
       for (const index_t k : {1, 2, 9}) {  // with more, every sum is a NaN
         for (const double beta : {0.0, 1.0, 0.5}) {
@@ -629,7 +629,7 @@ TEMPLATE_TEST_CASE("gemm with few rows", "[gemm][gemv]", float, double) {
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(16);
+    Sampler sampler(32);
     unsigned count = 0, streamed = 0;
     constexpr double kFactors[] = {1, 0, -1, 0.1, 1};
     hwy::ThreadPool pool(2);

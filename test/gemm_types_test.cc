@@ -138,7 +138,7 @@ TEMPLATE_TEST_CASE("gemm of mixed types", "[gemm][types]", (Types<float, bf16, f
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(12);
+    Sampler sampler(24);
     unsigned count = 0;
     Context plan_context;
     plan_context.target = target;
@@ -190,7 +190,7 @@ TEMPLATE_TEST_CASE("gemm of mixed types with few rows", "[gemm][types][gemv]",
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(30);
+    Sampler sampler(60);
     unsigned count = 0;
     Context context;
     context.target = target;
@@ -224,9 +224,11 @@ TEMPLATE_TEST_CASE("gemm of mixed types on threads", "[gemm][types]", (Types<flo
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
+    Sampler sampler(4);
     for (int threads = 1; threads <= 4; ++threads) {
       hwy::ThreadPool pool(static_cast<std::size_t>(threads));
       for (unsigned kinds = 0; kinds < 4; ++kinds) {
+        if (sampler.skip()) continue;
         TypedCase g{.target = target, .m = 61, .n = 133, .k = 75};
         g.tuning = {.mc = 17, .kc = 20, .nc = 70};
         g.a_kind = kinds & 1 ? Operand::kPacked : Operand::kView;

@@ -50,7 +50,7 @@ TEMPLATE_TEST_CASE("packed operands around every edge of every tile", "[packed]"
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(6);
+    Sampler sampler(12);
     unsigned count = 0;
     for (int tile = 0; tile < tile_count<T>(target); ++tile) {
       const TileSize size = tile_size<T>(target, tile);
@@ -85,7 +85,7 @@ TEMPLATE_TEST_CASE("packed operands of every layout", "[packed]", float, double)
   for_each_target([](Target target) {
     Workspace w;
     Tally tally;
-    Sampler sampler(8);
+    Sampler sampler(16);
     unsigned count = 0;
     constexpr double kFactors[] = {1, 0.3, -1, 0, 1.7};
     for (int tile = -1; tile < tile_count<T>(target); ++tile) {

@@ -147,7 +147,7 @@ TEMPLATE_TEST_CASE("pooling has the bits of its specification", "[pool]", float,
     Context context;
     context.target = target;
     Tally tally;
-    Sampler sampler(8);
+    Sampler sampler(16);
     for (int i = 0; i < 600; ++i) {
       const int axes = 1 + i % 3;
       Case c = random_case(m.random, axes, std::is_signed_v<TestType>);

@@ -67,7 +67,7 @@ TEMPLATE_TEST_CASE("resizing has the bits of its specification", "[resize]", flo
     Context context;
     context.target = target;
     Tally tally;
-    Sampler sampler(8);
+    Sampler sampler(16);
     for (int i = 0; i < 500; ++i) {
       const index_t n = 1 + random.below(2);
       const index_t c = random.below(4) == 0 ? 1 + random.below(100) : 1 + random.below(12);

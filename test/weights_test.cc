@@ -305,7 +305,7 @@ TEST_CASE("gemm with quantized weights") {
   for_each_target([](Target target) {
     Tally tally;
     Workspace ws;
-    Sampler sampler(5);
+    Sampler sampler(10);
     const index_t panel = panel_of(target);
     const std::array<std::array<index_t, 2>, 4> sizes = {
         {{panel + 1, 512}, {2 * panel, 256}, {3, 768}, {panel - 1, 96}}};
@@ -344,7 +344,7 @@ TEST_CASE("gemm with quantized weights: layouts, scaling, blocks, threads") {
     Shuffled shuffled;
     StdThreads threads{3};
     unsigned turn = 0;
-    Sampler sampler(3);
+    Sampler sampler(6);
     for (const Weights& w : some) {
       Context context;
       context.target = target;
