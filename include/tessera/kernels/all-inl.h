@@ -80,7 +80,9 @@ inline detail::KernelTable kernel_table() {
 inline detail::KernelTable amx_kernel_table() {
   return {.target = Target::kAmx,
           .gemm_s8 = amx::gemm_kernels<true>(),
-          .gemm_u8 = amx::gemm_kernels<false>()};
+          .gemm_u8 = amx::gemm_kernels<false>(),
+          .long_rows_s8 = amx::row_kernels<true>(),
+          .long_rows_u8 = amx::row_kernels<false>()};
 }
 #endif
 

@@ -56,9 +56,16 @@ TESSERA_INLINE void for_each_vector(const SumTile<T>& t, F f) {
   }
 }
 
+// A tile without gaps, where places do not matter: one row.
+template <class T>
+SumTile<T> as_row(const SumTile<T>& t) {
+  if (t.stride != t.cols) return t;
+  return {t.data, t.rows * t.cols, 1, t.rows * t.cols, t.row, t.col};
+}
+
 template <class T, class F>
 TESSERA_INLINE void map_tile(const SumTile<T>& t, F f) {
-  for_each_vector(t,
+  for_each_vector(as_row(t),
                   [&](Vec<SumTag<T>> v, index_t, index_t, size_t) TESSERA_LAMBDA { return f(v); });
 }
 
@@ -242,6 +249,17 @@ inline void add_zero_point_terms(const ZeroPointTerms& z, const SumTile<int32_t>
   if (z.b_zeros != nullptr) add_zero_point_terms<false, true>(z, t);
 }
 
+inline void floats_of(const int32_t* from, float* to, index_t n) {
+  const SumTag<float> d;
+  const SumTag<int32_t> di;
+  const auto step = static_cast<index_t>(lanes(d));
+  index_t i = 0;
+  for (; i + step <= n; i += step) store(d, from_int(load(di, from + i)), to + i);
+  if (i == n) return;
+  const auto left = static_cast<size_t>(n - i);
+  store_n(d, from_int(load_n(di, from + i, left)), to + i, left);
+}
+
 // The sums of a tile, to their place in the result.
 template <class T>
 void finish_tile(const GemmResult& r, const SumTile<T>& t) {
@@ -250,18 +268,15 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
     if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
     // As floats, as many rows at a time as fit: each step begins anew for each part.
     float part[4 * kLine];
-    const SumTag<float> d;
-    const SumTag<int32_t> di;
     for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
       const index_t cols = std::min(kLine, t.cols - j0), most_rows = 4 * kLine / cols;
       for (index_t i0 = 0; i0 < t.rows; i0 += most_rows) {
         const index_t rows = std::min(most_rows, t.rows - i0);
-        for (index_t i = 0; i < rows; ++i) {
-          const int32_t* const from = t.data + (i0 + i) * t.stride + j0;
-          for (index_t j = 0; j < cols; j += static_cast<index_t>(lanes(d))) {
-            const auto n = static_cast<size_t>(cols - j);
-            store_n(d, from_int(load_n(di, from + j, n)), part + i * cols + j, n);
-          }
+        float* to = part;
+        const SumTile<int32_t> from =
+            as_row(SumTile<int32_t>{t.data + i0 * t.stride + j0, t.stride, rows, cols, 0, 0});
+        for (index_t i = 0; i < from.rows; ++i, to += from.cols) {
+          floats_of(from.data + i * from.stride, to, from.cols);
         }
         finish_tile(r, SumTile<float>{part, cols, rows, cols, t.row + i0, t.col + j0});
       }

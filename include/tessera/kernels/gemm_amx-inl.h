@@ -29,6 +29,7 @@ using detail::GemmKernels;
 using detail::GemmTile;
 using detail::PackPanel;
 using detail::RowPanels;
+using detail::RowSegment;
 
 inline constexpr index_t kSteps = 64;     // of k, one instruction
 inline constexpr index_t kRegister = 16;  // rows; columns of 32 bits
@@ -70,11 +71,23 @@ TESSERA_INLINE void multiply() {
   }
 }
 
-// Registers 0 to 3: sums, 4 and 5: A, of `rows` rows in all, 6 and 7: B.
-inline Config config_of(index_t rows) {
+// Where the rows of a panel are, in one register or two: `step` bytes from one instruction's k to the next. Rows of
+// packed panels have one segment; counts are rows.
+struct PanelRows {
+  const int8_t *upper, *lower;
+  index_t upper_count, lower_count;
+  index_t upper_stride, lower_stride;  // bytes
+  index_t step;
+  const RowSegment* segments;
+  index_t segment_count;
+
+  index_t count() const { return upper_count + lower_count; }
+};
+
+// Registers 0 to 3: sums, 4 and 5: A, 6 and 7: B.
+inline Config config_of(index_t upper_rows, index_t lower_rows) {
   Config config;
-  const auto upper = static_cast<uint8_t>(std::min(rows, kRegister));
-  const auto lower = static_cast<uint8_t>(rows - upper);
+  const auto upper = static_cast<uint8_t>(upper_rows), lower = static_cast<uint8_t>(lower_rows);
   config.rows[0] = config.rows[1] = config.rows[4] = upper;
   config.rows[2] = config.rows[3] = config.rows[5] = lower;
   config.rows[6] = config.rows[7] = kRegister;
@@ -84,12 +97,13 @@ inline Config config_of(index_t rows) {
 
 // ---- The tile
 
-// One or two registers of rows and of columns. a: [k][rows][64], b: [k][kCols][16][64] bytes.
+// One or two registers of rows and of columns. b: [k][kCols][16][64] bytes.
 template <bool kSignedA, bool kSignedB, int kRows, int kCols>
-void multiply_tile(const int8_t* a, index_t rows, const int8_t* b, index_t k, int32_t* c,
-                   index_t c_stride, bool from_c) {
+void multiply_tile(const PanelRows& rows_in_memory, const int8_t* b, int32_t* c, index_t c_stride,
+                   bool from_c) {
+  const PanelRows a = rows_in_memory;  // in registers, whatever is stored
   const index_t c_bytes = c_stride * 4;
-  int32_t* const lower = c + kRegister * c_stride;
+  int32_t* const lower = c + a.upper_count * c_stride;
   if (from_c) {
     load<0>(c, c_bytes);
     if constexpr (kCols > 1) load<1>(c + kRegister, c_bytes);
@@ -101,21 +115,26 @@ void multiply_tile(const int8_t* a, index_t rows, const int8_t* b, index_t k, in
     if constexpr (kRows > 1) set_zero<2>();
     if constexpr (kRows > 1 && kCols > 1) set_zero<3>();
   }
-  for (index_t l = 0; l < k; ++l) {
-    load<6>(b, kSteps);
-    load<4>(a, kSteps);
-    multiply<kSignedA, kSignedB, 0, 4, 6>();
-    if constexpr (kCols > 1) {
-      load<7>(b + kRegister * kSteps, kSteps);
-      multiply<kSignedA, kSignedB, 1, 4, 7>();
+  for (const RowSegment* s = a.segments; s != a.segments + a.segment_count; ++s) {
+    const int8_t* a_upper = a.upper + s->start * a.step;
+    const int8_t* a_lower = a.lower + s->start * a.step;
+    for (index_t l = 0; l < s->steps; ++l) {
+      load<6>(b, kSteps);
+      load<4>(a_upper, a.upper_stride);
+      multiply<kSignedA, kSignedB, 0, 4, 6>();
+      if constexpr (kCols > 1) {
+        load<7>(b + kRegister * kSteps, kSteps);
+        multiply<kSignedA, kSignedB, 1, 4, 7>();
+      }
+      if constexpr (kRows > 1) {
+        load<5>(a_lower, a.lower_stride);
+        multiply<kSignedA, kSignedB, 2, 5, 6>();
+        if constexpr (kCols > 1) multiply<kSignedA, kSignedB, 3, 5, 7>();
+      }
+      a_upper += a.step;
+      a_lower += a.step;
+      b += kCols * kRegister * kSteps;
     }
-    if constexpr (kRows > 1) {
-      load<5>(a + kRegister * kSteps, kSteps);
-      multiply<kSignedA, kSignedB, 2, 5, 6>();
-      if constexpr (kCols > 1) multiply<kSignedA, kSignedB, 3, 5, 7>();
-    }
-    a += rows * kSteps;
-    b += kCols * kRegister * kSteps;
   }
   store<0>(c, c_bytes);
   if constexpr (kCols > 1) store<1>(c + kRegister, c_bytes);
@@ -123,8 +142,8 @@ void multiply_tile(const int8_t* a, index_t rows, const int8_t* b, index_t k, in
   if constexpr (kRows > 1 && kCols > 1) store<3>(lower + kRegister, c_bytes);
 }
 
-using TileFunction = void (*)(const int8_t* a, index_t rows, const int8_t* b, index_t k, int32_t* c,
-                              index_t c_stride, bool from_c);
+using TileFunction = void (*)(const PanelRows& a, const int8_t* b, int32_t* c, index_t c_stride,
+                              bool from_c);
 
 template <bool kSignedA, bool kSignedB>
 TileFunction tile_function(bool two_rows, bool two_cols) {
@@ -136,45 +155,122 @@ TileFunction tile_function(bool two_rows, bool two_cols) {
                   : &multiply_tile<kSignedA, kSignedB, 1, 1>;
 }
 
+// ---- Blocks
+
+// The products of a block, a panel of rows times a panel of columns at a time.
 template <bool kSignedB>
-void run_block(const GemmBlock& block) {
-  alignas(64) int32_t stage[kTile * kTile];
-  const RowPanels panels(block.m, kTile);
-  const bool signed_a = block.a_dtype == DType::kS8;
-  const bool from_c = block.beta != 0;
-  const bool one_block = block.result != nullptr && block.first && block.last;
-  index_t configured = 0;
-  for (index_t j = 0; j < block.n; j += block.b_panel) {
-    const index_t cols = std::min(block.b_panel, block.n - j);
-    const auto* const b = static_cast<const int8_t*>(block.b) + j * block.k * kSteps;
-    for (index_t p = 0, i = 0; p < panels.count(); i += panels.rows(p), ++p) {
-      const index_t rows = panels.rows(p);
-      if (rows != configured) configure(config_of(configured = rows));
-      const auto* const a = static_cast<const int8_t*>(block.a) + i * block.k * kSteps;
-      const TileFunction run =
-          signed_a ? tile_function<true, kSignedB>(rows > kRegister, cols > kRegister)
-                   : tile_function<false, kSignedB>(rows > kRegister, cols > kRegister);
-      // The sums are in C where it can hold them between blocks of K and has whole registers.
-      int32_t* c = static_cast<int32_t*>(block.c) + (one_block ? 0 : i * block.c_stride + j);
-      index_t c_stride = block.c_stride;
-      if (one_block) c = stage, c_stride = kTile;
-      const SumTile<int32_t> sums{c, c_stride, rows, cols, block.row + i, block.col + j};
-      if (block.result != nullptr && block.first && from_c) start_tile(*block.result, sums);
-      if (one_block || cols % kRegister == 0) {
-        run(a, rows, b, block.k, c, c_stride, from_c);
-      } else {
-        for (index_t r = 0; from_c && r < rows; ++r) {
-          convert_row(c + r * c_stride, 1, stage + r * kTile, cols);
-        }
-        run(a, rows, b, block.k, stage, kTile, from_c);
-        for (index_t r = 0; r < rows; ++r) {
-          convert_row(stage + r * kTile, 1, c + r * c_stride, cols);
-        }
+class BlockRun {
+ public:
+  BlockRun(const GemmBlock& block, bool column_sums) : block_(block), column_sums_(column_sums) {}
+  ~BlockRun() { release(); }
+  BlockRun(const BlockRun&) = delete;
+  BlockRun& operator=(const BlockRun&) = delete;
+
+  // Rows i.. and columns j.. of the block.
+  void operator()(const PanelRows& a, index_t i, index_t j) {
+    if (a.upper_count != upper_ || a.lower_count != lower_) {
+      configure(config_of(upper_ = a.upper_count, lower_ = a.lower_count));
+    }
+    const index_t cols = std::min(block_.b_panel, block_.n - j);
+    const auto* b = static_cast<const int8_t*>(block_.b) + j * panel_rows() * kSteps;
+    const auto* const column_sums = reinterpret_cast<const int32_t*>(b);
+    if (column_sums_) b += (cols + kRegister - 1) / kRegister * kRegister * kSteps;
+    const bool two_rows = a.lower_count > 0, two_cols = cols > kRegister;
+    const TileFunction run = block_.a_dtype == DType::kS8
+                                 ? tile_function<true, kSignedB>(two_rows, two_cols)
+                                 : tile_function<false, kSignedB>(two_rows, two_cols);
+    // The sums are in C where it can hold them between blocks of K and has whole registers.
+    const bool one_block = block_.result != nullptr && block_.first && block_.last;
+    int32_t* c = one_block ? stage_ : static_cast<int32_t*>(block_.c) + i * block_.c_stride + j;
+    const index_t c_stride = one_block ? kTile : block_.c_stride;
+    const SumTile<int32_t> sums{c, c_stride, a.count(), cols, block_.row + i, block_.col + j};
+    bool from_c = block_.beta != 0;
+    if (block_.result != nullptr && block_.first && from_c) start_tile(*block_.result, sums);
+    if (column_sums_ && block_.sum_factor != 0) {
+      add_column_sums(sums, column_sums, from_c);
+      from_c = true;
+    }
+    if (one_block || cols % kRegister == 0) {
+      run(a, b, c, c_stride, from_c);
+    } else {
+      for (index_t r = 0; from_c && r < a.count(); ++r) {
+        convert_row(c + r * c_stride, 1, stage_ + r * kTile, cols);
       }
-      if (block.result != nullptr && block.last) finish_tile(*block.result, sums);
+      run(a, b, stage_, kTile, from_c);
+      for (index_t r = 0; r < a.count(); ++r) {
+        convert_row(stage_ + r * kTile, 1, c + r * c_stride, cols);
+      }
+    }
+    if (block_.result != nullptr && block_.last) finish_tile(*block_.result, sums);
+  }
+
+ private:
+  index_t panel_rows() const { return block_.k + (column_sums_ ? 1 : 0); }
+  void add_column_sums(const SumTile<int32_t>& sums, const int32_t* column_sums, bool from_c) {
+    for (index_t r = 0; r < sums.rows; ++r) {
+      int32_t* const row = sums.data + r * sums.stride;
+      for (index_t j = 0; j < sums.cols; ++j) {
+        row[j] = (from_c ? row[j] : 0) + block_.sum_factor * column_sums[j];
+      }
     }
   }
-  release();
+
+  const GemmBlock& block_;
+  bool column_sums_;
+  index_t upper_ = 0, lower_ = 0;  // as registers are configured
+  alignas(64) int32_t stage_[kTile * kTile];
+};
+
+// How many of the next rows one register takes: rows that are equally far apart, in even parts, as an instruction
+// takes as many cycles as there are rows.
+inline index_t equally_far(const index_t* rows, index_t left) {
+  constexpr index_t kLookAhead = 4 * kRegister;
+  index_t run = std::min<index_t>(left, 2);
+  while (run < std::min(left, kLookAhead) && rows[run] - rows[run - 1] == rows[1] - rows[0]) ++run;
+  const index_t registers = (run + kRegister - 1) / kRegister;
+  return (run + registers - 1) / registers;
+}
+
+template <bool kSignedB>
+void run_block(const GemmBlock& block) {
+  BlockRun<kSignedB> run(block, false);
+  const RowPanels panels(block.m, kTile);
+  const RowSegment whole{0, block.k};
+  for (index_t j = 0; j < block.n; j += block.b_panel) {
+    for (index_t p = 0, i = 0; p < panels.count(); i += panels.rows(p), ++p) {
+      const index_t rows = panels.rows(p), upper = std::min(rows, kRegister);
+      const auto* const a = static_cast<const int8_t*>(block.a) + i * block.k * kSteps;
+      run({a, a + kRegister * kSteps, upper, rows - upper, kSteps, kSteps, rows * kSteps, &whole,
+           1},
+          i, j);
+    }
+  }
+}
+
+// Rows of A in place. Those of a register are equally far apart, which those of a convolution's pixels are along w.
+template <bool kSignedB>
+void run_rows(const GemmBlock& block) {
+  BlockRun<kSignedB> run(block, true);
+  const auto* const a = static_cast<const int8_t*>(block.a);
+  for (index_t i = 0; i < block.m;) {
+    PanelRows rows{};
+    rows.step = kSteps;
+    rows.segments = block.a_segments;
+    rows.segment_count = block.a_segment_count;
+    const auto take = [&](index_t from, const int8_t*& first, index_t& count, index_t& stride) {
+      const index_t* const start = block.a_rows + from;
+      first = a + start[0] * kSteps;
+      count = equally_far(start, block.m - from);
+      stride = count > 1 ? (start[1] - start[0]) * kSteps : kSteps;
+    };
+    take(i, rows.upper, rows.upper_count, rows.upper_stride);
+    rows.lower = rows.upper;
+    if (i + rows.upper_count < block.m) {
+      take(i + rows.upper_count, rows.lower, rows.lower_count, rows.lower_stride);
+    }
+    for (index_t j = 0; j < block.n; j += block.b_panel) run(rows, i, j);
+    i += rows.count();
+  }
 }
 
 // ---- Packing
@@ -210,9 +306,15 @@ TESSERA_INLINE void interleave_rows(const int8_t* from, index_t stride, index_t 
   }
 }
 
-inline void pack_b(const PackPanel& p) {
+template <bool kColumnSums>
+void pack_b(const PackPanel& p) {
   const auto* const from = static_cast<const int8_t*>(p.from);
   auto* to = static_cast<int32_t*>(p.to);
+  if constexpr (kColumnSums) {
+    std::memset(to, 0, static_cast<size_t>(p.to_stride) * kSteps);
+    sum_lines({p.from, p.dtype, p.stride, p.k_stride, p.count, p.k, to});
+    to += p.to_stride * kRegister;
+  }
   for (index_t l = 0; l < p.k; l += kSteps) {
     const index_t steps = std::min(kSteps, p.k - l);
     for (index_t j = 0; j < p.to_stride; j += kRegister, to += kRegister * kRegister) {
@@ -234,14 +336,20 @@ inline void pack_b(const PackPanel& p) {
   }
 }
 
+inline void copy_bytes(DType, const void* from, index_t stride, void* to, index_t n, int) {
+  convert_row(static_cast<const uint8_t*>(from), stride, static_cast<uint8_t*>(to), n);
+}
+
 // ---- The table
 
 inline index_t columns_of_register() { return kRegister; }
 
 // kc: 1024 steps of k, a panel of B of 32 KiB.
+inline constexpr TileShape kShape{kTile, 2, 1, 1, false, 16};
 template <bool kSignedB>
-inline constexpr GemmTile kTiles[] = {
-    {{kTile, 2, 1, 1, false, 16}, &columns_of_register, &run_block<kSignedB>}};
+inline constexpr GemmTile kTiles[] = {{kShape, &columns_of_register, &run_block<kSignedB>}};
+template <bool kSignedB>
+inline constexpr GemmTile kRowTiles[] = {{kShape, &columns_of_register, &run_rows<kSignedB>}};
 
 template <bool kSignedB>
 GemmKernels gemm_kernels() {
@@ -249,7 +357,7 @@ GemmKernels gemm_kernels() {
           .tile_count = 1,
           .few_rows = nullptr,
           .pack_a = &pack_a,
-          .pack_b = &pack_b,
+          .pack_b = &pack_b<false>,
           .pack_narrow = nullptr,
           .sum_lines = &sum_lines,
           .element_bytes = kSteps,
@@ -257,6 +365,20 @@ GemmKernels gemm_kernels() {
           .group = kSteps,
           .column_sums = false,
           .a_unsigned = false};
+}
+
+// For an A in place.
+template <bool kSignedB>
+GemmKernels row_kernels() {
+  GemmKernels kernels = gemm_kernels<kSignedB>();
+  kernels.tiles = kRowTiles<kSignedB>;
+  kernels.pack_b = &pack_b<true>;
+  kernels.convert_a = &copy_bytes;
+  kernels.part_bytes = 1;
+  kernels.row_alignment = 1;
+  kernels.column_sums = true;
+  kernels.a_any_sign = true;
+  return kernels;
 }
 
 }  // namespace amx

@@ -174,6 +174,8 @@ struct GemmKernels {
   bool column_sums = false;  // packed panels of B start with a row of them
   // Values of A are shifted to the sign that the instructions want; -128 or 128 column sums undo it.
   bool a_unsigned = false;
+  bool a_any_sign = false;    // an A in place is not shifted
+  index_t row_alignment = 0;  // of an A in place, in bytes; 0: that of an element
 
   // Rows of a packed panel of B with k steps.
   index_t panel_rows(index_t k) const { return (k + group - 1) / group + (column_sums ? 1 : 0); }

@@ -22,8 +22,10 @@ struct KernelTable {
   GemmKernels gemm_f64{};
   GemmKernels gemm_s8{};  // sums of s32: B of s8, A of s8 or u8
   GemmKernels gemm_u8{};  // B of u8
-  GemmKernels rows_s8{};  // the same for an A in place: matrix units want panels
+  GemmKernels rows_s8{};  // the same for an A in place
   GemmKernels rows_u8{};
+  GemmKernels long_rows_s8{};  // and for one whose segments are many steps: of matrix units
+  GemmKernels long_rows_u8{};
   DepthwiseKernel depthwise = nullptr;
   WinogradKernels winograd[3]{};  // of 2, 4 and 6 outputs
   WeightKernels weights{};
@@ -44,16 +46,20 @@ struct KernelTable {
     }
   }
 
-  // The same for an A in place.
-  const GemmKernels& in_place(DType b) const {
-    return b == DType::kS8 ? rows_s8 : b == DType::kU8 ? rows_u8 : gemm(b);
+  // The same for an A in place, whose segments are of a multiple of `steps` steps of k.
+  const GemmKernels& in_place(DType b, index_t steps) const {
+    if (b != DType::kS8 && b != DType::kU8) return gemm(b);
+    const GemmKernels& unit = b == DType::kS8 ? long_rows_s8 : long_rows_u8;
+    // A matrix unit is several times as fast, so up to half of its steps may be filling.
+    if (unit.tiles != nullptr && 2 * steps >= unit.group) return unit;
+    return b == DType::kS8 ? rows_s8 : rows_u8;
   }
 
   // Takes the kernel families that this target has none of from the next slower target.
   void inherit(const KernelTable& slower) {
-    for (const auto family :
-         {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
-          &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8}) {
+    for (const auto family : {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
+                              &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8,
+                              &KernelTable::long_rows_s8, &KernelTable::long_rows_u8}) {
       if ((this->*family).tiles == nullptr) this->*family = slower.*family;
     }
     if (depthwise == nullptr) {

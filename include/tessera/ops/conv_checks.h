@@ -214,7 +214,7 @@ inline void check_conv(const ConvProblem& p, const KernelTable& kernels, const C
     fail(p.function, "options.x_zero_point", "0 where x is not of integers",
          std::to_string(p.x_zero_point));
   }
-  check_tuning(p.function, kernels.in_place(p.w.dtype), kernels.target, context);
+  check_tuning(p.function, kernels.in_place(p.w.dtype, p.w.extents[4]), kernels.target, context);
   if (y_memory.is_empty()) return;
   if (!is_nested(y_memory)) {
     fail(p.function, "y",

@@ -26,7 +26,7 @@ struct StripFormat {
   index_t pixel() const { return groups * in_padded * repeat; }
   // What is added to an element of x to make a part of 8 bits.
   int shift(DType x) const {
-    if (kernels->part_bytes != 1) return 0;
+    if (kernels->part_bytes != 1 || kernels->a_any_sign) return 0;
     const bool is_unsigned = x == DType::kU8;
     return is_unsigned == kernels->a_unsigned ? 0 : kernels->a_unsigned ? 128 : -128;
   }
@@ -63,8 +63,10 @@ class ConvStrip {
     for (std::size_t i = 0; i < 4; ++i) {
       if (p_.x.strides[i] % kernels.group != 0) return false;
     }
-    const auto address = reinterpret_cast<std::uintptr_t>(p_.x.data);
-    return address % static_cast<std::uintptr_t>(kernels.element_bytes) == 0;
+    const index_t alignment =
+        kernels.row_alignment > 0 ? kernels.row_alignment : kernels.element_bytes;
+    return reinterpret_cast<std::uintptr_t>(p_.x.data) % static_cast<std::uintptr_t>(alignment) ==
+           0;
   }
   bool is_padded() const {
     for (std::size_t i = 0; i < 3; ++i) {
