@@ -7,19 +7,20 @@
 
 namespace tessera::detail {
 
-// Outputs along w of a convolution with one filter for each channel:
-//   sums[i * sum_stride + c] = sum over rows t and taps u of
-//     rows[t][i * out_step + u * tap_step + c] * filters[(t * taps + u) * filter_stride + c],
-// a chain of fused multiply-adds from 0 in this order.
+// Outputs of a convolution with one filter for each channel, in lines:
+//   sums[h * sum_line + i * sum_step + c] = sum over rows t and taps u of
+//     rows[t][h * x_line + i * x_step + (u - first_tap) * tap_step + c] * filters[(t * taps + u) * filter_step + c],
+// a chain of fused multiply-adds from 0 in this order. Taps outside of [first_tap, end_tap) meet zeros: nothing is read.
 struct DepthwiseBlock {
   const float* const* rows;
   index_t row_count, taps;
-  index_t tap_step, out_step;
-  index_t count, channels;
+  index_t first_tap, end_tap;
+  index_t tap_step, x_step, x_line;
+  index_t count, lines, channels;
   const float* filters;
-  index_t filter_stride;
+  index_t filter_step;
   float* sums;
-  index_t sum_stride;
+  index_t sum_step, sum_line;
 };
 
 using DepthwiseKernel = void (*)(const DepthwiseBlock&);

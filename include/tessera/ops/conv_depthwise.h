@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolutions with one input channel per group: each channel of x has its own filters.
 //
-// Rows of y are computed from rows of x where they lie; only the outputs at the left and right border, whose taps are
-// partly outside, go through small strips (conv_strip.h), and rows outside are a row of zeros. Where x is not dense floats,
-// blocks of rows go through a strip as floats. So do integers: products of 8 bits and their sums are exact in f32 up to
+// Rows of y are computed from rows of x where they lie. Columns at the left and right border, whose taps are partly
+// outside, are computed down their rows, rows outside are a row of zeros. Where x is not dense floats, blocks of rows go
+// through a strip (conv_strip.h) as floats. So do integers: products of 8 bits and their sums are exact in f32 up to
 // kMostExactTaps of them.
 #ifndef TESSERA_OPS_CONV_DEPTHWISE_H_
 #define TESSERA_OPS_CONV_DEPTHWISE_H_
@@ -69,15 +69,10 @@ class ConvDepthwiseRun {
         executor_(executor),
         channels_(p.y.extents[4]),
         strip_(p, phase, {&table.gemm_f32, p.groups, 1, 1, p.w.extents[0] / p.groups}),
-        output_(p, phase, DType::kF32) {
-    const ConvAxis& w = axis(2);
-    // Outputs all of whose taps along w are inside of x.
-    first_inside_ = std::clamp<index_t>((-w.in + w.in_step - 1) / w.in_step, 0, w.count);
-    const index_t last = p.x.extents[3] - w.span() - w.in;
-    end_inside_ = last < 0 ? first_inside_
-                           : std::clamp<index_t>(last / w.in_step + 1, first_inside_, w.count);
-    // Borders are little tiles of their own: where they are many, a strip is faster.
-    in_place_ = strip_.reads_in_place() && 8 * (end_inside_ - first_inside_) >= 7 * w.count;
+        output_(p, phase, DType::kF32),
+        inside_h_(inside(1)),
+        inside_w_(inside(2)),
+        in_place_(strip_.reads_in_place()) {
     choose_blocks(caches);
   }
 
@@ -118,8 +113,20 @@ class ConvDepthwiseRun {
         std::clamp<index_t>(round_down(l1 / 2 / std::max<index_t>(pixels * 4, 1), kLine), kLine,
                             round_up(channels_, kLine));
     // Sums on their way to y do, too.
-    chunk_ = std::clamp<index_t>(round_down(l1 / 4 / (channels_at_a_time_ * 4), kChunk), kChunk,
-                                 round_up(width, kChunk));
+    lines_ = output_.is_sums()
+                 ? block_h_
+                 : std::clamp<index_t>(l1 / 4 / (channels_at_a_time_ * 4 * block_w_), 1, block_h_);
+  }
+
+  // Outputs of an axis all of whose taps are inside of x.
+  struct Range {
+    index_t begin, end;
+  };
+  Range inside(std::size_t i) const {
+    const ConvAxis& a = axis(i);
+    const index_t begin = std::clamp<index_t>((-a.in + a.in_step - 1) / a.in_step, 0, a.count);
+    const index_t last = p_.x.extents[i + 1] - a.span() - a.in;
+    return {begin, last < 0 ? begin : std::clamp<index_t>(last / a.in_step + 1, begin, a.count)};
   }
 
   // ---- Scratch of a place: pointers to rows, a row of zeros, a strip, sums
@@ -139,12 +146,9 @@ class ConvDepthwiseRun {
     return (axis(2).count - 1) * std::max<index_t>(sign * s.pixel, 0) +
            std::max<index_t>(axis(2).taps - 1, 0) * std::max<index_t>(sign * s.tap[2], 0);
   }
-  index_t border() const { return std::max(first_inside_, axis(2).count - end_inside_); }
-  index_t strip_bytes() const {
-    return aligned(in_place_ ? strip_.bytes(1, border()) : strip_.bytes(block_h_, block_w_));
-  }
+  index_t strip_bytes() const { return in_place_ ? 0 : aligned(strip_.bytes(block_h_, block_w_)); }
   index_t sums_bytes() const {
-    return output_.is_sums() ? 0 : aligned(chunk_ * channels_at_a_time_ * 4);
+    return output_.is_sums() ? 0 : aligned(lines_ * block_w_ * channels_at_a_time_ * 4);
   }
   index_t place_bytes() const {
     return pointer_bytes() + zeros_bytes() + strip_bytes() + sums_bytes();
@@ -169,94 +173,134 @@ class ConvDepthwiseRun {
     s.strip = scratch;
     s.sums = reinterpret_cast<float*>(scratch + strip_bytes());
     const PixelBlock b = pixel_block(phase_, i, block_h_, block_w_);
-    if (!in_place_) {
-      strip_.fill(b, block_h_, block_w_, s.strip);
-      return for_channels([&](const Channels& c) { run_from_strip(b, block_h_, block_w_, c, s); });
-    }
-    for (index_t h = b.h; h < b.h + b.height; ++h) {
-      run_in_strip({b.n, b.d, h, 0, 1, first_inside_}, s);
-      run_in_strip({b.n, b.d, h, end_inside_, 1, axis(2).count - end_inside_}, s);
-    }
-    for_channels([&](const Channels& c) {
-      for (index_t h = b.h; h < b.h + b.height; ++h) {
-        run_inside({b.n, b.d, h, first_inside_, 1, end_inside_ - first_inside_}, c, s);
-      }
-    });
-  }
-
-  template <class F>
-  void for_channels(F f) const {
+    if (!in_place_) strip_.fill(b, block_h_, block_w_, s.strip);
     for (index_t c = 0; c < channels_; c += channels_at_a_time_) {
-      f(Channels{c, std::min(channels_at_a_time_, channels_ - c)});
-    }
-  }
-
-  // Outputs of a row by way of a strip of their own.
-  void run_in_strip(const PixelBlock& row, const Spaces& s) const {
-    if (row.width == 0) return;
-    strip_.fill(row, 1, row.width, s.strip);
-    for_channels([&](const Channels& c) { run_from_strip(row, 1, row.width, c, s); });
-  }
-
-  void run_from_strip(const PixelBlock& b, index_t height, index_t width, const Channels& c,
-                      const Spaces& s) const {
-    const StripStrides strides = strip_.strides(height, width);
-    const auto* const strip = reinterpret_cast<const float*>(s.strip) + c.begin;
-    for (index_t h = 0; h < b.height; ++h) {
-      for (index_t d = 0, t = 0; d < axis(0).taps; ++d) {
-        for (index_t u = 0; u < axis(1).taps; ++u, ++t) {
-          s.rows[t] = strip + d * strides.tap[0] + u * strides.tap[1] + h * strides.row;
-        }
+      const Channels channels{c, std::min(channels_at_a_time_, channels_ - c)};
+      for (index_t h = 0; h < b.height; h += lines_) {
+        PixelBlock lines = b;
+        lines.h += h;
+        lines.height = std::min(lines_, b.height - h);
+        run_lines(lines, h, channels, s);
       }
-      multiply({b.n, b.d, b.h + h, b.w, 1, b.width}, c, strides, s);
     }
   }
 
-  // The outputs of a row that read x where it lies.
-  void run_inside(const PixelBlock& row, const Channels& c, const Spaces& s) const {
-    if (row.width == 0) return;
+  // Some lines of outputs, which begin with line `h` of the strip, to y.
+  void run_lines(const PixelBlock& b, index_t h, const Channels& c, const Spaces& s) const {
+    ConvOutput::Rows y = output_.rows(b);
+    y.result.steps = y.steps.data();
+    DepthwiseBlock block{};
+    block.rows = s.rows;
+    block.row_count = rows_of_taps();
+    block.taps = block.end_tap = axis(2).taps;
+    block.channels = c.count;
+    block.filters = filters_ + c.begin;
+    block.filter_step = channels_;
+    if (output_.is_sums()) {
+      block.sums = reinterpret_cast<float*>(y.first) + c.begin;
+      block.sum_step = y.result.row_stride;
+      block.sum_line = axis(1).out_step * p_.y.strides[2];
+    } else {
+      block.sums = s.sums;
+      block.sum_step = c.count;
+      block.sum_line = b.width * c.count;
+    }
+    if (in_place_) {
+      sum_in_place(b, block, c, s);
+    } else {
+      sum_strip(b, h, block, c, s);
+    }
+    if (output_.is_sums()) return;
+    if (output_.rows_follow()) {
+      return finish_sums(kernels_, y.result, y.row, c.begin, b.pixels(), c.count, s.sums);
+    }
+    for (index_t line = 0; line < b.height; ++line) {
+      y = output_.rows({b.n, b.d, b.h + line, b.w, 1, b.width});
+      y.result.steps = y.steps.data();
+      finish_sums(kernels_, y.result, y.row, c.begin, b.width, c.count,
+                  s.sums + line * block.sum_line);
+    }
+  }
+
+  void sum_strip(const PixelBlock& b, index_t h, DepthwiseBlock block, const Channels& c,
+                 const Spaces& s) const {
+    const StripStrides strides = strip_.strides(block_h_, block_w_);
+    const auto* const strip = reinterpret_cast<const float*>(s.strip) + c.begin + h * strides.row;
+    for (index_t d = 0, t = 0; d < axis(0).taps; ++d) {
+      for (index_t u = 0; u < axis(1).taps; ++u, ++t) {
+        s.rows[t] = strip + d * strides.tap[0] + u * strides.tap[1];
+      }
+    }
+    block.tap_step = strides.tap[2];
+    block.x_step = strides.pixel;
+    block.x_line = strides.row;
+    block.count = b.width;
+    block.lines = b.height;
+    run_(block);
+  }
+
+  // Lines whose rows of taps are all inside of x are taken together, others one at a time.
+  void sum_in_place(const PixelBlock& b, DepthwiseBlock block, const Channels& c,
+                    const Spaces& s) const {
+    const StripStrides strides = strip_.strides_in_place();
+    block.tap_step = strides.tap[2];
+    const index_t end = b.h + b.height;
+    const index_t first_depth = axis(0).in + b.d * axis(0).in_step;
+    const bool depth_inside = first_depth >= 0 && first_depth + axis(0).span() <= p_.x.extents[1];
+    const index_t begin_inside = depth_inside ? std::clamp(inside_h_.begin, b.h, end) : end;
+    const index_t end_inside = depth_inside ? std::clamp(inside_h_.end, begin_inside, end) : end;
+    float* const sums = block.sums;
+    for (index_t h = b.h; h < end; h += block.lines) {
+      block.lines = h == begin_inside && h < end_inside ? end_inside - h : 1;
+      block.sums = sums + (h - b.h) * block.sum_line;
+      sum_columns({b.n, b.d, h, 0, block.lines, b.width}, block, strides, c, s);
+    }
+  }
+
+  // Columns whose taps are all inside of x along their lines, others down the lines.
+  void sum_columns(const PixelBlock& b, DepthwiseBlock block, const StripStrides& strides,
+                   const Channels& c, const Spaces& s) const {
+    float* const sums = block.sums;
+    if (inside_w_.begin < inside_w_.end) {
+      find_rows(b, axis(2).in + inside_w_.begin * axis(2).in_step, c, s);
+      block.x_step = strides.pixel;
+      block.x_line = strides.row;
+      block.count = inside_w_.end - inside_w_.begin;
+      block.sums = sums + inside_w_.begin * block.sum_step;
+      run_(block);
+    }
+    DepthwiseBlock down = block;
+    down.x_step = strides.row;
+    down.count = block.lines;
+    down.lines = 1;
+    down.sum_step = block.sum_line;
+    for (index_t w = 0; w < b.width; ++w) {
+      if (w == inside_w_.begin) w = inside_w_.end;
+      if (w >= b.width) break;
+      const index_t at = axis(2).in + w * axis(2).in_step, dilation = axis(2).dilation;
+      down.first_tap = std::min(at < 0 ? (-at + dilation - 1) / dilation : 0, down.taps);
+      const index_t left = p_.x.extents[3] - at;  // elements from the first tap on
+      down.end_tap = std::clamp<index_t>(left > 0 ? (left + dilation - 1) / dilation : 0,
+                                         down.first_tap, down.taps);
+      if (down.first_tap < down.end_tap) find_rows(b, at + down.first_tap * dilation, c, s);
+      down.sums = sums + w * block.sum_step;
+      run_(down);
+    }
+  }
+
+  // Where the taps of the first line of `b` are that read element `w` of the rows of x.
+  void find_rows(const PixelBlock& b, index_t w, const Channels& c, const Spaces& s) const {
     const auto& x = p_.x;
     const auto* const data = static_cast<const float*>(x.data);
-    const index_t w = axis(2).in + row.w * axis(2).in_step;
     for (index_t i = 0, t = 0; i < axis(0).taps; ++i) {
-      const index_t d = axis(0).in + row.d * axis(0).in_step + i * axis(0).dilation;
+      const index_t d = axis(0).in + b.d * axis(0).in_step + i * axis(0).dilation;
       for (index_t u = 0; u < axis(1).taps; ++u, ++t) {
-        const index_t h = axis(1).in + row.h * axis(1).in_step + u * axis(1).dilation;
+        const index_t h = axis(1).in + b.h * axis(1).in_step + u * axis(1).dilation;
         const bool inside = d >= 0 && d < x.extents[1] && h >= 0 && h < x.extents[2];
-        s.rows[t] = inside ? data + row.n * x.strides[0] + d * x.strides[1] + h * x.strides[2] +
+        s.rows[t] = inside ? data + b.n * x.strides[0] + d * x.strides[1] + h * x.strides[2] +
                                  w * x.strides[3] + c.begin
                            : s.zeros;
       }
-    }
-    multiply(row, c, strip_.strides_in_place(), s);
-  }
-
-  // One row of outputs, whose taps begin at s.rows.
-  void multiply(const PixelBlock& row, const Channels& c, const StripStrides& strides,
-                const Spaces& s) const {
-    ConvOutput::Rows y = output_.rows(row);
-    y.result.steps = y.steps.data();
-    DepthwiseBlock block{.rows = s.rows,
-                         .row_count = rows_of_taps(),
-                         .taps = axis(2).taps,
-                         .tap_step = strides.tap[2],
-                         .out_step = strides.pixel,
-                         .count = row.width,
-                         .channels = c.count,
-                         .filters = filters_ + c.begin,
-                         .filter_stride = channels_,
-                         .sums = s.sums,
-                         .sum_stride = c.count};
-    if (output_.is_sums()) {
-      block.sums = reinterpret_cast<float*>(y.first) + c.begin;
-      block.sum_stride = y.result.row_stride;
-      return run_(block);
-    }
-    for (index_t w = 0; w < row.width; w += chunk_) {
-      block.count = std::min(chunk_, row.width - w);
-      run_(block);
-      finish_sums(kernels_, y.result, y.row + w, c.begin, block.count, c.count, s.sums);
-      for (index_t t = 0; t < block.row_count; ++t) s.rows[t] += chunk_ * strides.pixel;
     }
   }
 
@@ -272,9 +316,9 @@ class ConvDepthwiseRun {
   index_t channels_;
   ConvStrip strip_;
   ConvOutput output_;
-  index_t first_inside_ = 0, end_inside_ = 0;
-  bool in_place_ = false;
-  index_t block_h_ = 1, block_w_ = 1, blocks_ = 0, places_ = 1, chunk_ = 1, channels_at_a_time_ = 1;
+  Range inside_h_, inside_w_;
+  bool in_place_;
+  index_t block_h_ = 1, block_w_ = 1, blocks_ = 0, places_ = 1, lines_ = 1, channels_at_a_time_ = 1;
 };
 
 }  // namespace tessera::inline TESSERA_ABI::impl
