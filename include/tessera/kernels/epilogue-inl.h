@@ -166,7 +166,7 @@ void apply_step(const SumTile<T>& t, const EpilogueStep& s) {
 
 // A row of sums as elements of the result: rounds to nearest even, integers saturate, NaN gives 0.
 template <class To, class T>
-void demote_row(const T* from, To* to, index_t n) {
+TESSERA_INLINE void demote_row(const T* from, To* to, index_t n) {
   const SumTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
   const Rebind<To, SumTag<T>> dn;
@@ -301,6 +301,16 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
           return store_tile<float>(r, t);
       }
     }
+  }
+}
+
+template <class T>
+void finish_sums(const detail::FinishedSums& f) {
+  constexpr index_t kMostSums = 4096;  // in L1, as each step goes over all of them
+  const index_t most = std::max<index_t>(kMostSums / std::max<index_t>(f.n, 1), 1);
+  for (index_t i = 0; i < f.m; i += most) {
+    T* const sums = static_cast<T*>(f.sums) + i * f.n;
+    finish_tile(*f.result, SumTile<T>{sums, f.n, std::min(most, f.m - i), f.n, f.row + i, f.col});
   }
 }
 

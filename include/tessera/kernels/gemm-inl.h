@@ -319,6 +319,7 @@ GemmKernels gemm_kernels() {
           .pack_b = &pack_panel<Element, typename P::PartB, P::kColumnSums>,
           .pack_narrow = std::is_same_v<Element, float> ? &pack_panel<bf16, bf16, false> : nullptr,
           .sum_lines = line_sums,
+          .finish = &finish_sums<typename P::Sum>,
           .convert_a = &convert_parts<typename P::PartA>,
           .part_bytes = sizeof(typename P::PartA),
           .element_bytes = sizeof(Element),

@@ -360,6 +360,7 @@ GemmKernels gemm_kernels() {
           .pack_b = &pack_b<false>,
           .pack_narrow = nullptr,
           .sum_lines = &sum_lines,
+          .finish = &finish_sums<int32_t>,
           .element_bytes = kSteps,
           .sum_bytes = sizeof(int32_t),
           .group = kSteps,

@@ -146,6 +146,13 @@ struct LineSums {
   std::int32_t* sums;
 };
 
+// Sums that are complete, [m, n] without gaps, on their way to the rows and columns of the result from (row, col) on.
+struct FinishedSums {
+  const GemmResult* result;
+  index_t row, col, m, n;
+  void* sums;  // overwritten
+};
+
 // One register tile of one target.
 struct GemmTile {
   TileShape shape;
@@ -163,6 +170,7 @@ struct GemmKernels {
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are
   void (*sum_lines)(const LineSums&) = nullptr;     // of integers
+  void (*finish)(const FinishedSums&) = nullptr;
   // n elements of type `dtype`, `stride` apart, as parts of A's elements, which an A in place is made of. Integers
   // become element - zero_point, where parts are not of 8 bits, which have no room for that.
   void (*convert_a)(DType dtype, const void* from, index_t stride, void* to, index_t n,

@@ -213,13 +213,13 @@ class ConvDepthwiseRun {
     }
     if (output_.is_sums()) return;
     if (output_.rows_follow()) {
-      return finish_sums(kernels_, y.result, y.row, c.begin, b.pixels(), c.count, s.sums);
+      return kernels_.finish({&y.result, y.row, c.begin, b.pixels(), c.count, s.sums});
     }
     for (index_t line = 0; line < b.height; ++line) {
       y = output_.rows({b.n, b.d, b.h + line, b.w, 1, b.width});
       y.result.steps = y.steps.data();
-      finish_sums(kernels_, y.result, y.row, c.begin, b.width, c.count,
-                  s.sums + line * block.sum_line);
+      kernels_.finish(
+          {&y.result, y.row, c.begin, b.width, c.count, s.sums + line * block.sum_line});
     }
   }
 

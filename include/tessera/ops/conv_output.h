@@ -57,22 +57,6 @@ void share_tasks(const Executor& executor, index_t tasks, index_t places, F run)
   });
 }
 
-// Dense sums [m, n] to the result from (row, col) on: the end of a product without steps of k.
-inline void finish_sums(const GemmKernels& kernels, const GemmResult& result, index_t row,
-                        index_t col, index_t m, index_t n, void* sums) {
-  const GemmTile& tile = kernels.tiles[0];
-  GemmBlock end{};
-  end.m = m, end.n = n;
-  end.a = end.b = sums;  // nothing is read of them
-  end.b_pad = tile.lanes();
-  end.b_panel = end.b_pad * tile.shape.vectors;
-  end.b_dtype = DType::kF32;
-  end.c = sums, end.c_stride = n, end.beta = 1;
-  end.result = &result, end.last = true;
-  end.row = row, end.col = col;
-  tile.run(end);
-}
-
 class ConvOutput {
  public:
   // The rows of a block, which are pixels. Row `row` of the result is the first.

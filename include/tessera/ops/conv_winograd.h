@@ -250,7 +250,7 @@ class ConvWinogradRun {
     for (index_t h = 0; h < height && !direct; ++h) {
       ConvOutput::Rows rows = output_.rows({b.n, b.d, b.h + r * m_ + h, b.w, 1, b.width});
       rows.result.steps = rows.steps.data();
-      finish_sums(gemm_, rows.result, rows.row, 0, b.width, kernels_.out, sums + h * row);
+      gemm_.finish({&rows.result, rows.row, 0, b.width, kernels_.out, sums + h * row});
     }
   }
 
