@@ -38,7 +38,7 @@ std::vector<Face> suppress(std::vector<Face> faces, double most_overlap) {
 class TinyDetector final : public Detector {
  public:
   TinyDetector(const std::vector<tfjs::Tensor>& tensors, ts::Context& context)
-      : Detector(architecture(), tensors, 416, {{117.001f, 114.697f, 97.404f}, 255}, 0.4, context) {
+      : Detector(architecture(), tensors, {416, {117.001f, 114.697f, 97.404f}, 255}, 0.4, context) {
   }
 
  private:
@@ -104,7 +104,7 @@ class TinyDetector final : public Detector {
 class SsdDetector final : public Detector {
  public:
   SsdDetector(const std::vector<tfjs::Tensor>& tensors, ts::Context& context)
-      : Detector(architecture(), tensors, 512, {{127.5f, 127.5f, 127.5f}, 127.5f}, 0.5, context),
+      : Detector(architecture(), tensors, {512, {127.5f, 127.5f, 127.5f}, 127.5f}, 0.5, context),
         priors_(find(tensors, "Output/extra_dim").values) {}
 
  private:
@@ -185,35 +185,14 @@ double overlap(const Face& a, const Face& b) {
 }
 
 Detector::Detector(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors,
-                   index_t side, const Normalization& normalization, double most_overlap,
-                   ts::Context& context)
+                   const InputFormat& format, double most_overlap, ts::Context& context)
     : context_(context),
-      normalization_(normalization),
+      format_(format),
       most_overlap_(most_overlap),
-      model_(architecture, tensors, {1, side, side, 3}) {}
+      model_(architecture, tensors, format.extents()) {}
 
-// The photograph with black below or beside it, so that it is a square, and then of the right size.
 Tensor<float> Detector::input(const Image& image) const {
-  const index_t side = std::max(image.width, image.height);
-  const std::vector<float> pixels(image.pixels.begin(), image.pixels.end());
-  std::vector<float> square(static_cast<std::size_t>(3 * side * side));
-  const auto padded = ts::nhwc(square.data(), {index_t{1}, side, side, index_t{3}});
-  ts::pad(ts::nhwc(pixels.data(), {index_t{1}, image.height, image.width, index_t{3}}), padded,
-          {.padding = {0, 0, 0, 0, 0, side - image.height, side - image.width, 0},
-           .context = &context_});
-  Tensor<float> result(model_.input);
-  const ts::View<float, 4> x = result.view();
-  ts::resize_bilinear2d(padded, x,
-                        {.coordinates = ts::Coordinates::kAsymmetric, .context = &context_});
-  for (index_t h = 0; h < x.extent(1); ++h) {
-    for (index_t w = 0; w < x.extent(2); ++w) {
-      for (index_t c = 0; c < 3; ++c) {
-        x(0, h, w, c) = (x(0, h, w, c) - normalization_.mean[static_cast<std::size_t>(c)]) /
-                        normalization_.scale;
-      }
-    }
-  }
-  return result;
+  return network_input(image, format_, context_);
 }
 
 std::vector<Face> Detector::detect(const Image& image, double min_score, Network& network) const {

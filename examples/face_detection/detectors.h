@@ -4,13 +4,13 @@
 #ifndef TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
 #define TESSERA_EXAMPLES_FACE_DETECTION_DETECTORS_H_
 
-#include <array>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "image.h"
+#include "input.h"
 #include "network.h"
 
 namespace faces {
@@ -29,13 +29,8 @@ class Detector {
   std::vector<Face> detect(const Image& image, double min_score, Network& network) const;
 
  protected:
-  // The input is a square of `side` pixels, (pixel - mean) / scale.
-  struct Normalization {
-    std::array<float, 3> mean;
-    float scale;
-  };
-  Detector(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors, index_t side,
-           const Normalization& normalization, double most_overlap, ts::Context& context);
+  Detector(const Architecture& architecture, const std::vector<tfjs::Tensor>& tensors,
+           const InputFormat& format, double most_overlap, ts::Context& context);
 
  private:
   // Candidates, in units of the square.
@@ -43,7 +38,7 @@ class Detector {
                                    double min_score) const = 0;
 
   ts::Context& context_;
-  Normalization normalization_;
+  InputFormat format_;
   double most_overlap_;
   Model model_;
 };

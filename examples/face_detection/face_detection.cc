@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Finds faces on photographs with convolution networks whose every operation is Tessera's. See README.md.
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <chrono>
 #include <cinttypes>
 #include <cstdint>
@@ -11,84 +11,23 @@
 #include <exception>
 #include <filesystem>
 #include <optional>
-#include <stdexcept>
 #include <string>
-#include <string_view>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 #include "bench/peak.h"
+#include "calibration.h"
 #include "detectors.h"
 #include "hwy/contrib/thread_pool/thread_pool.h"
 #include "image.h"
+#include "landmarks.h"
+#include "options.h"
+#include "people.h"
+#include "recognizer.h"
 #include "tessera/tessera.h"
 
 namespace {
 
-constexpr char kUsage[] =
-    "usage: face_detection [options] [photograph...]\n"
-    "  photograph      JPEG, PNG or PPM; default: the samples of the models' package\n"
-    "  --model NAME    tiny (default) or ssd\n"
-    "  --type T        of weights and activations: f32 (default), or s8 and u8 for s8\n"
-    "  --min-score S   of a face, above 0 and below 1 (0.5)\n"
-    "  --draw DIR      writes each photograph with its faces to DIR, as PNG\n"
-    "  --times         time and GFLOP/s of each layer, in f32 the share of what the cores can do\n"
-    "  --threads N     (1)\n"
-    "TESSERA_TARGET=name in the environment chooses the instruction set.\n";
-
-struct UsageError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-struct Options {
-  std::string model = "tiny", type = "f32", draw{};
-  double min_score = 0.5;
-  std::size_t threads = 1;
-  bool times = false, help = false;
-  std::vector<std::filesystem::path> photographs{};
-};
-
-Options parse_options(char** argument) {  // a list that ends with a null pointer
-  Options options;
-  while (*argument != nullptr) {
-    const std::string_view option = *argument++;
-    const auto value = [&]() -> std::string_view {
-      if (*argument == nullptr) throw UsageError(std::string(option) + " takes a value");
-      return *argument++;
-    };
-    const auto number = [&](auto& result) {
-      const std::string_view text = value();
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-      return error == std::errc() && end == text.data() + text.size();
-    };
-    if (option == "--help" || option == "-h") {
-      options.help = true;
-    } else if (option == "--times") {
-      options.times = true;
-    } else if (option == "--model") {
-      options.model = value();
-    } else if (option == "--type") {
-      options.type = value();
-      if (options.type != "f32" && options.type != "s8") throw UsageError("--type takes f32 or s8");
-    } else if (option == "--draw") {
-      options.draw = value();
-    } else if (option == "--min-score") {
-      if (!number(options.min_score) || !(options.min_score > 0 && options.min_score < 1)) {
-        throw UsageError("--min-score takes a number above 0 and below 1");
-      }
-    } else if (option == "--threads") {
-      if (!number(options.threads) || options.threads < 1 || options.threads > 256) {
-        throw UsageError("--threads takes a number from 1 to 256");
-      }
-    } else if (option.starts_with("-")) {
-      throw UsageError("unknown option " + std::string(option));
-    } else {
-      options.photographs.emplace_back(option);
-    }
-  }
-  return options;
-}
+using faces::Options;
 
 // FNV-1a of 64 bits, of the bits of all numbers.
 struct Digest {
@@ -130,102 +69,141 @@ void print_times(const faces::Network& network, double peak) {
   print("all", "", all_seconds, all_operations);
 }
 
-using Paths = std::vector<std::filesystem::path>;
-
-// The ranges of all values of a network over some photographs, each without its outliers.
-class Calibration {
- public:
-  Calibration(const faces::Detector& detector, Paths photographs, faces::FloatNetwork& network)
-      : photographs_(std::move(photographs)) {
-    for (const std::filesystem::path& path : photographs_) {
-      network.run(detector.input(faces::read_image(path)));
-      ranges_.push_back(network.ranges(kKept));
-    }
-  }
-
-  // Over all but one, if that is among them.
-  std::vector<tessera::ValueRange> without(const std::filesystem::path& photograph) const {
-    std::vector<tessera::ValueRange> all(ranges_.at(0).size());
-    for (std::size_t i = 0; i < photographs_.size(); ++i) {
-      if (std::filesystem::equivalent(photographs_[i], photograph)) continue;
-      for (std::size_t j = 0; j < all.size(); ++j) all[j].include(ranges_[i][j]);
-    }
-    return all;
-  }
-
- private:
-  // Values of the tiny network have long tails: with all of them, one face more passes the least score. The SSD finds
-  // the same faces with 1.
-  static constexpr double kKept = 0.9999;
-
-  Paths photographs_;
-  std::vector<std::vector<tessera::ValueRange>> ranges_{};  // of each photograph
-};
-
 double best_overlap(const faces::Face& face, const std::vector<faces::Face>& others) {
   double best = 0;
   for (const faces::Face& other : others) best = std::max(best, overlap(face, other));
   return best;
 }
 
+using Path = std::filesystem::path;
+
+// What finds the square around a face and what recognizes it, their networks, and the faces that they have met.
+class Album {
+ public:
+  Album(const Path& models, tessera::Context& context)
+      : landmarks_(models, context),
+        recognizer_(models, context),
+        landmark_networks_(landmarks_.model(), context),
+        networks_(recognizer_.model(), context) {}
+
+  void calibrate(const Path& path, const faces::Image& image, const faces::Face& face) {
+    landmark_networks_.observe(path, landmarks_.input(crop(image, face)));
+    const faces::Face aligned = landmarks_.align(image, face, landmark_networks_.exact());
+    networks_.observe(path, recognizer_.input(crop(image, aligned)));
+    calibrated_ = true;
+  }
+
+  // In integers, calibrated on other photographs, if there was a calibration. Returns the networks that it ran.
+  std::array<const faces::Network*, 2> add(const Path& path, const faces::Image& image,
+                                           const std::vector<faces::Face>& found, Digest& digest) {
+    faces::Network& exact = networks_.exact();
+    faces::Network& network = calibrated_ ? networks_.quantized(path) : exact;
+    faces::Network& landmark_network =
+        calibrated_ ? landmark_networks_.quantized(path) : landmark_networks_.exact();
+    const auto describe = [&](const faces::Image& picture) {
+      return recognizer_.describe(picture, network);
+    };
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const faces::Face square = landmarks_.align(image, found[i], landmark_network);
+      faces::Face moved = square;
+      const double by = kShift * (moved.right - moved.left);
+      for (double* edge : {&moved.left, &moved.right, &moved.top, &moved.bottom}) *edge += by;
+      const faces::Image face = crop(image, square);
+      people_.add({.photograph = path.filename().string(),
+                   .number = i + 1,
+                   .face = describe(face),
+                   .mirrored = describe(mirrored(face)),
+                   .shifted = describe(crop(image, moved)),
+                   .again = describe(face),
+                   .exact = calibrated_ ? recognizer_.describe(face, exact) : faces::Descriptor()});
+      digest.add(landmark_network.outputs()[0]);
+      digest.add(network.outputs()[0]);
+    }
+    return {&landmark_network, &network};
+  }
+
+  void print() const { people_.print(calibrated_); }
+
+ private:
+  static constexpr double kShift = 0.05;  // of the width of a face, to the right and down
+
+  faces::LandmarkDetector landmarks_;
+  faces::Recognizer recognizer_;
+  faces::CalibratedNetworks landmark_networks_, networks_;
+  faces::People people_{};
+  bool calibrated_ = false;
+};
+
 int run(const Options& options) {
-  const std::filesystem::path package = TESSERA_FACE_API_DIR;
-  Paths samples;
+  const Path package = TESSERA_FACE_API_DIR;
+  std::vector<Path> samples;
   for (int i = 1; i <= 6; ++i) {
     samples.push_back(package / "demo" / ("sample" + std::to_string(i) + ".jpg"));
   }
+  const bool quantizes = options.type == "s8";
   hwy::ThreadPool pool(options.threads);
   tessera::Context context;
   if (options.threads > 1) context.executor = tessera::Executor::from_pool(pool);
   const auto detector = faces::make_detector(options.model, package / "model", context);
-  faces::FloatNetwork exact(detector->model(), context);
-  std::optional<Calibration> calibration;
-  if (options.type == "s8") calibration.emplace(*detector, samples, exact);
+  faces::CalibratedNetworks networks(detector->model(), context);
+  std::optional<Album> album;
+  if (options.recognize) album.emplace(package / "model", context);
+  for (const Path& path : quantizes ? samples : std::vector<Path>()) {
+    const faces::Image image = faces::read_image(path);
+    networks.observe(path, detector->input(image));
+    if (!album) continue;
+    for (const faces::Face& face : detector->detect(image, options.min_score, networks.exact())) {
+      album->calibrate(path, image, face);
+    }
+  }
   const tessera::Target target = tessera::active_target();
   const double peak =
-      options.times && !calibration
+      options.times && !quantizes
           ? tessera::bench::fma_peak_gflops<float>(tessera::bench::peak_probe(target)) *
                 static_cast<double>(options.threads)
           : 0;
   std::string counts;
   double least_overlap = 1;
   Digest digest;
-  for (const std::filesystem::path& path :
-       options.photographs.empty() ? samples : options.photographs) {
+  for (const Path& path : options.photographs.empty() ? samples : options.photographs) {
     faces::Image image = faces::read_image(path);
-    std::optional<faces::QuantizedNetwork> quantized;
-    if (calibration) quantized.emplace(detector->model(), calibration->without(path), context);
-    faces::Network& network = quantized ? static_cast<faces::Network&>(*quantized) : exact;
+    faces::Network& exact = networks.exact();
+    faces::Network& network = quantizes ? networks.quantized(path) : exact;
     const auto start = std::chrono::steady_clock::now();
     const std::vector<faces::Face> found = detector->detect(image, options.min_score, network);
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
     std::vector<faces::Face> expected;
-    if (quantized) expected = detector->detect(image, options.min_score, exact);
+    if (quantizes) expected = detector->detect(image, options.min_score, exact);
     std::printf("%s, %td x %td, %.1f ms: %zu faces\n", path.filename().c_str(), image.width,
                 image.height, time.count() * 1e3, found.size());
-    std::printf("  score   left    top  width height%s\n", quantized ? "  overlap with f32" : "");
+    std::printf("  score   left    top  width height%s\n", quantizes ? "  overlap with f32" : "");
     for (const faces::Face& f : found) {
       std::printf("  %.3f %6.0f %6.0f %6.0f %6.0f", f.score, f.left, f.top, f.right - f.left,
                   f.bottom - f.top);
-      if (quantized) {
+      if (quantizes) {
         const double overlap = best_overlap(f, expected);
         least_overlap = std::min(least_overlap, overlap);
         std::printf("  %.2f", overlap);
       }
       std::printf("\n");
-      draw(f, image);
     }
     if (options.times) print_times(network, peak);
     for (const faces::Activations& output : network.outputs()) digest.add(output);
+    if (album && !found.empty()) {
+      for (const faces::Network* ran : album->add(path, image, found, digest)) {
+        if (options.times) print_times(*ran, peak);
+      }
+    }
     counts += " " + std::to_string(found.size());
     if (!options.draw.empty()) {
+      for (const faces::Face& f : found) draw(f, image);
       std::filesystem::create_directories(options.draw);
-      write_png(image, std::filesystem::path(options.draw) /
-                           (path.stem().string() + "-" + options.model + ".png"));
+      write_png(image, Path(options.draw) / (path.stem().string() + "-" + options.model + ".png"));
     }
   }
   std::printf("faces         %s\n", counts.c_str());
-  if (calibration) std::printf("least overlap  %.2f\n", least_overlap);
+  if (quantizes) std::printf("least overlap  %.2f\n", least_overlap);
+  if (album) album->print();
   std::printf("target         %s\n", name(target).data());
   std::printf("outputs digest %016" PRIx64 "\n", digest.value);
   return EXIT_SUCCESS;
@@ -235,12 +213,12 @@ int run(const Options& options) {
 
 int main(int, char** argv) {
   try {
-    const Options options = parse_options(argv + 1);
+    const Options options = faces::parse_options(argv + 1);
     if (!options.help) return run(options);
-    std::fputs(kUsage, stdout);
+    std::fputs(faces::kUsage, stdout);
     return EXIT_SUCCESS;
-  } catch (const UsageError& error) {
-    std::fprintf(stderr, "face_detection: %s\n%s", error.what(), kUsage);
+  } catch (const faces::UsageError& error) {
+    std::fprintf(stderr, "face_detection: %s\n%s", error.what(), faces::kUsage);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "face_detection: %s\n", error.what());
   }

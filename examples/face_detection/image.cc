@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "../tfjs_model.h"
 
@@ -126,6 +127,35 @@ void write_png(const Image& image, const std::filesystem::path& path) {
   if (png_image_write_to_file(&png, path.c_str(), 0, image.pixels.data(), 0, nullptr) == 0) {
     throw std::runtime_error(path.string() + ": " + png.message);
   }
+}
+
+Image crop(const Image& image, const Face& face) {
+  // Of an axis of n pixels: the first one, and how many.
+  const auto range = [](double first, double last, std::ptrdiff_t n) {
+    const auto begin = static_cast<std::ptrdiff_t>(std::clamp(std::floor(first), 0.0, n - 1.0));
+    const auto count = static_cast<std::ptrdiff_t>(std::floor(last - std::max(first, 0.0)));
+    return std::pair(begin, std::clamp<std::ptrdiff_t>(count, 1, n - begin));
+  };
+  const auto [left, width] = range(face.left, face.right, image.width);
+  const auto [top, height] = range(face.top, face.bottom, image.height);
+  Image part{.width = width, .height = height};
+  for (std::ptrdiff_t y = top; y < top + height; ++y) {
+    const auto row = image.pixels.begin() + 3 * (y * image.width + left);
+    part.pixels.insert(part.pixels.end(), row, row + 3 * width);
+  }
+  return part;
+}
+
+Image mirrored(const Image& image) {
+  Image result = image;
+  const auto at = [&](std::ptrdiff_t y, std::ptrdiff_t x) { return 3 * (y * image.width + x); };
+  for (std::ptrdiff_t y = 0; y < image.height; ++y) {
+    for (std::ptrdiff_t x = 0; x < image.width; ++x) {
+      std::copy_n(image.pixels.begin() + at(y, x), 3,
+                  result.pixels.begin() + at(y, image.width - 1 - x));
+    }
+  }
+  return result;
 }
 
 void draw(const Face& face, Image& image) {

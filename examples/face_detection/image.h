@@ -26,6 +26,12 @@ Image read_image(const std::filesystem::path& path);
 
 void write_png(const Image& image, const std::filesystem::path& path);
 
+// The part of the image that is the face, at least one pixel; corner, width and height are rounded down.
+Image crop(const Image& image, const Face& face);
+
+// Left and right exchanged.
+Image mirrored(const Image& image);
+
 // A frame around the face.
 void draw(const Face& face, Image& image);
 

@@ -21,6 +21,8 @@ ts::Epilogue activation_of(const Layer& layer) {
   switch (layer.activation) {
     case Layer::Activation::kLeakyRelu:
       return ts::epi::leaky_relu(0.1);
+    case Layer::Activation::kRelu:
+      return ts::epi::relu();
     case Layer::Activation::kRelu6:
       return ts::epi::relu6();
     default:
@@ -32,10 +34,32 @@ ts::View<const float, 1> vector_view(const std::vector<float>& x) {
   return ts::View<const float, 1>(x.data(), {static_cast<index_t>(x.size())}, {1});
 }
 
+bool is_convolution(const Layer& layer) {
+  return layer.kind == Layer::Kind::kConvolution || layer.kind == Layer::Kind::kDepthwise;
+}
+
+// The elements of x that lie before `ends`.
+template <class T>
+ts::View<T, 4> corner(const ts::View<T, 4>& x, const Extents& ends) {
+  return {x.data, ends, x.strides};
+}
+
+// Channel i becomes times scale[i], plus bias[i].
+void fold(const std::vector<double>& scale, const std::vector<double>& bias, Step& step) {
+  const std::size_t outputs = step.bias.size();
+  for (std::size_t i = 0; i < outputs; ++i) {
+    step.bias[i] = static_cast<float>(step.bias[i] * scale[i] + bias[i]);
+    for (std::size_t j = i; j < step.filter.size(); j += outputs) {
+      step.filter[j] = static_cast<float>(step.filter[j] * scale[i]);
+    }
+  }
+}
+
 // Filter and bias of a convolution of images with `channels`.
 void load_weights(const std::vector<tfjs::Tensor>& tensors, index_t channels, Step& step) {
   const Layer& layer = step.layer;
-  const tfjs::Tensor& filter = find(tensors, layer.filter);
+  tfjs::Tensor filter = find(tensors, layer.filter);
+  if (filter.shape.size() == 2) filter.shape.insert(filter.shape.begin(), {1, 1});
   const bool depthwise = layer.kind == Layer::Kind::kDepthwise;
   if (filter.shape.size() != 4 || filter.shape[2] != channels ||
       (depthwise && filter.shape[3] != 1)) {
@@ -47,26 +71,33 @@ void load_weights(const std::vector<tfjs::Tensor>& tensors, index_t channels, St
   } else {
     step.filter_extents = {filter.shape[3], filter.shape[0], filter.shape[1], channels};
   }
-  step.filter = filter.values;
+  step.filter = std::move(filter.values);
   const auto outputs = static_cast<std::size_t>(step.filter_extents[0]);
   step.bias.assign(outputs, 0.0f);
   if (!layer.bias.empty()) step.bias = find(tensors, layer.bias).values;
-  if (!layer.batch_norm.empty()) {
-    const auto part = [&](const char* name) -> const std::vector<float>& {
-      return find(tensors, layer.batch_norm + name).values;
-    };
-    const auto &gamma = part("gamma"), &beta = part("beta"), &mean = part("moving_mean"),
-               &variance = part("moving_variance");
-    for (std::size_t i = 0; i < outputs; ++i) {
-      const double scale = gamma.at(i) / std::sqrt(static_cast<double>(variance.at(i)) + 0.001);
-      step.bias[i] = static_cast<float>(beta.at(i) - mean.at(i) * scale);
-      for (std::size_t j = i; j < step.filter.size(); j += outputs) {
-        step.filter[j] = static_cast<float>(step.filter[j] * scale);
-      }
-    }
-  }
   if (step.bias.size() != outputs) {
     throw std::runtime_error(layer.bias + ": a bias per channel was expected");
+  }
+  const auto part = [&](const std::string& prefix, const char* name) {
+    const std::vector<float>& values = find(tensors, prefix + name).values;
+    if (values.size() != outputs) {
+      throw std::runtime_error(prefix + name + ": a number per channel was expected");
+    }
+    return std::vector<double>(values.begin(), values.end());
+  };
+  if (!layer.batch_norm.empty()) {
+    std::vector<double> scale = part(layer.batch_norm, "gamma"),
+                        bias = part(layer.batch_norm, "beta");
+    const auto mean = part(layer.batch_norm, "moving_mean"),
+               variance = part(layer.batch_norm, "moving_variance");
+    for (std::size_t i = 0; i < outputs; ++i) {
+      scale[i] /= std::sqrt(variance[i] + 0.001);
+      bias[i] -= mean[i] * scale[i];
+    }
+    fold(scale, bias, step);
+  }
+  if (!layer.scale.empty()) {
+    fold(part(layer.scale, "weights"), part(layer.scale, "biases"), step);
   }
 }
 
@@ -126,11 +157,11 @@ Model::Model(const Architecture& architecture, const std::vector<tfjs::Tensor>& 
     const Extents from = extents(layer.input);
     Step step{.layer = layer};
     std::array<index_t, 2> kernel = {layer.kernel, layer.kernel};
-    step.extents = {from[0], 0, 0, from[3]};
-    if (layer.kind != Layer::Kind::kMaxPool) {
+    step.written = {from[0], 0, 0, from[3]};
+    if (is_convolution(layer)) {
       load_weights(tensors, from[3], step);
       kernel = {step.filter_extents[1], step.filter_extents[2]};
-      step.extents[3] = step.filter_extents[0];
+      step.written[3] = step.filter_extents[0];
     }
     for (std::size_t axis = 0; axis < 2; ++axis) {
       const index_t n = from[axis + 1];
@@ -139,75 +170,142 @@ Model::Model(const Architecture& architecture, const std::vector<tfjs::Tensor>& 
         step.padding[axis] = before;
         step.padding[axis + 2] = behind;
       }
-      step.extents[axis + 1] = ts::window_count(n, {.kernel = kernel[axis],
+      step.written[axis + 1] = ts::window_count(n, {.kernel = kernel[axis],
                                                     .stride = layer.stride,
                                                     .begin = step.padding[axis],
                                                     .end = step.padding[axis + 2]});
     }
+    step.extents = step.written;
+    if (layer.channels != 0) step.extents[3] = layer.channels;
+    if (layer.residual != 0) step.extents = extents(layer.residual);
+    for (std::size_t axis = 0; axis < 4; ++axis) {
+      if (step.written[axis] > step.extents[axis]) {
+        throw std::runtime_error(layer.name + ": the result is larger than its residual");
+      }
+    }
     // Each weight takes part once in every pixel of the result.
-    step.operations = 2.0 * static_cast<double>(step.extents[0] * step.extents[1]) *
-                      static_cast<double>(step.extents[2]) *
+    step.operations = 2.0 * static_cast<double>(step.written[0] * step.written[1]) *
+                      static_cast<double>(step.written[2]) *
                       static_cast<double>(step.filter.size());
     steps.push_back(std::move(step));
   }
 }
 
+std::vector<bool> Model::needed_in_f32() const {
+  std::vector<bool> needed(steps.size() + 1);
+  needed[0] = true;
+  for (const std::size_t value : outputs) needed[value] = true;
+  for (std::size_t i = steps.size(); i-- > 0;) {
+    const Step& step = steps[i];
+    needed[step.layer.residual] = true;
+    if (step.written != step.extents) needed[i + 1] = true;
+    if (is_convolution(step.layer)) continue;
+    if (step.layer.kind != Layer::Kind::kMaxPool) needed[i + 1] = true;
+    // What is no convolution does not change the type.
+    if (needed[i + 1]) needed[step.layer.input] = true;
+  }
+  return needed;
+}
+
+Network::Network(const Model& model, const std::vector<bool>& in_f32, ts::Context& context)
+    : model_(model), context_(context) {
+  for (std::size_t i = 0; i < in_f32.size(); ++i) {
+    values_.emplace_back(in_f32[i] ? model.extents(i) : Extents{});
+  }
+}
+
+ts::View<float, 4> Network::written(std::size_t i) {
+  return corner(values_[i + 1].view(), model_.steps[i].written);
+}
+
+void Network::max_pool_f32(std::size_t i, const ts::MaxPool2dOptions& options) {
+  ts::max_pool2d(value(model_.steps[i].layer.input).view(), written(i), options);
+}
+
 void Network::run(const Tensor<float>& input) {
   using Clock = std::chrono::steady_clock;
-  set_input(input);
+  values_[0] = input;
+  completed(0);
   seconds_.clear();
   for (std::size_t i = 0; i < model_.steps.size(); ++i) {
-    const Step& step = model_.steps[i];
     const auto start = Clock::now();
-    if (step.layer.kind == Layer::Kind::kMaxPool) {
-      max_pool(i, {.kernel = {step.layer.kernel, step.layer.kernel},
-                   .stride = {step.layer.stride, step.layer.stride},
-                   .padding = step.padding,
-                   .context = &context_});
-    } else {
-      convolve(i, step.conv_options(context_),
-               ts::epi::bias(vector_view(step.bias)) | activation_of(step.layer));
-    }
+    run_step(i);
+    if (!value(i + 1).is_empty()) completed(i + 1);
     seconds_.push_back(std::chrono::duration<double>(Clock::now() - start).count());
   }
 }
 
-// ---- f32
-
-FloatNetwork::FloatNetwork(const Model& model, ts::Context& context) : Network(model, context) {
-  values_.emplace_back(model.input);
-  for (const Step& step : model.steps) {
-    values_.emplace_back(step.extents);
-    filters_.push_back(step.layer.kind == Layer::Kind::kMaxPool
-                           ? ts::PackedFilters<float, 2>()
-                           : ts::pack_conv2d(step.filter_view(), step.conv_options(context)));
+void Network::run_step(std::size_t i) {
+  const Step& step = model_.steps[i];
+  const auto pool_options = [&](auto options) {
+    options.kernel = {step.layer.kernel, step.layer.kernel};
+    options.stride = {step.layer.stride, step.layer.stride};
+    options.padding = step.padding;
+    options.context = &context_;
+    return options;
+  };
+  if (step.layer.kind == Layer::Kind::kMaxPool) {
+    max_pool(i, pool_options(ts::MaxPool2dOptions{}));
+  } else if (step.layer.kind == Layer::Kind::kAveragePool) {
+    // Channels behind those of the input are never written, and stay 0.
+    ts::average_pool2d(value(step.layer.input).view(), written(i),
+                       pool_options(ts::AveragePool2dOptions{}));
+  } else if (step.layer.kind == Layer::Kind::kActivation) {
+    // The epilogue of a product without depth.
+    const Tensor<float>& x = value(step.layer.input);
+    const index_t columns = step.extents[3];
+    const index_t rows = static_cast<index_t>(x.data().size()) / columns;
+    const auto matrix = [&](auto* data) { return ts::row_major(data, {rows, columns}); };
+    ts::gemm(ts::row_major(x.data().data(), {rows, index_t{0}}),
+             ts::row_major(x.data().data(), {index_t{0}, columns}),
+             matrix(values_[i + 1].data().data()), {.context = &context_},
+             ts::epi::residual(matrix(x.data().data())) | activation_of(step.layer));
+  } else {
+    ts::Epilogue epilogue = ts::epi::bias(vector_view(step.bias));
+    if (step.layer.residual != 0) {
+      const Activations residual = value(step.layer.residual).view();
+      if (step.written != step.extents) {
+        ts::pad(residual, values_[i + 1].view(), {.context = &context_});
+      }
+      epilogue = epilogue | ts::epi::residual(corner(residual, step.written));
+    }
+    convolve(i, step.conv_options(context_), epilogue | activation_of(step.layer));
   }
 }
 
-void FloatNetwork::set_input(const Tensor<float>& input) { values_[0] = input; }
+std::vector<Activations> Network::outputs() const {
+  std::vector<Activations> views;
+  for (const std::size_t i : model_.outputs) views.push_back(value(i).view());
+  return views;
+}
+
+// ---- f32
+
+FloatNetwork::FloatNetwork(const Model& model, ts::Context& context)
+    : Network(model, std::vector<bool>(model.steps.size() + 1, true), context) {
+  for (const Step& step : model.steps) {
+    filters_.push_back(is_convolution(step.layer)
+                           ? ts::pack_conv2d(step.filter_view(), step.conv_options(context))
+                           : ts::PackedFilters<float, 2>());
+  }
+}
 
 void FloatNetwork::max_pool(std::size_t i, const ts::MaxPool2dOptions& options) {
-  ts::max_pool2d(values_[model().steps[i].layer.input].view(), values_[i + 1].view(), options);
+  max_pool_f32(i, options);
 }
 
 void FloatNetwork::convolve(std::size_t i, const ts::ConvOptions<2>& options,
-                            const ts::Epilogue& bias_and_activation) {
-  ts::conv2d(values_[model().steps[i].layer.input].view(), filters_[i], values_[i + 1].view(),
-             options, bias_and_activation);
-}
-
-std::vector<Activations> FloatNetwork::outputs() const {
-  std::vector<Activations> views;
-  for (const std::size_t value : model().outputs) views.push_back(values_[value].view());
-  return views;
+                            const ts::Epilogue& epilogue) {
+  ts::conv2d(value(model().steps[i].layer.input).view(), filters_[i], written(i), options,
+             epilogue);
 }
 
 std::vector<ts::ValueRange> FloatNetwork::ranges(double kept) const {
   std::vector<ts::ValueRange> ranges;
-  for (const Tensor<float>& value : values_) {
-    const auto n = static_cast<index_t>(value.data().size());
+  for (std::size_t i = 0; i <= model().steps.size(); ++i) {
+    const auto n = static_cast<index_t>(value(i).data().size());
     ts::ValueHistogram histogram;
-    histogram.observe(ts::View<const float, 2>(value.data().data(), {1, n}, {n, 1}));
+    histogram.observe(ts::View<const float, 2>(value(i).data().data(), {1, n}, {n, 1}));
     ranges.push_back(histogram.percentile(kept));
   }
   return ranges;
@@ -217,69 +315,65 @@ std::vector<ts::ValueRange> FloatNetwork::ranges(double kept) const {
 
 QuantizedNetwork::QuantizedNetwork(const Model& model, const std::vector<ts::ValueRange>& ranges,
                                    ts::Context& context)
-    : Network(model, context) {
+    : Network(model, model.needed_in_f32(), context) {
   constexpr ts::AffineFormat kU8 = {.is_signed = false, .zero = ts::ZeroPoint::kFree};
   params_.push_back(ts::affine_params(ranges.at(0), kU8));
-  values_.emplace_back(model.input);
+  std::vector<bool> read(model.steps.size() + 1);  // as codes
   for (std::size_t i = 0; i < model.steps.size(); ++i) {
     const Step& step = model.steps[i];
     const ts::AffineParams x = params_[step.layer.input];
     Weights& weights = weights_.emplace_back();
     // Pooling copies codes.
-    const bool pools = step.layer.kind == Layer::Kind::kMaxPool;
-    params_.push_back(pools ? x : ts::affine_params(ranges.at(i + 1), kU8));
-    values_.emplace_back(step.extents);
-    if (pools) continue;
+    const bool convolves = is_convolution(step.layer);
+    const bool pools_codes = !convolves && value(i + 1).is_empty();
+    params_.push_back(pools_codes ? x : ts::affine_params(ranges.at(i + 1), kU8));
+    if (pools_codes || convolves) read[step.layer.input] = true;
+    if (!convolves) continue;
     weights.filter = quantize_filters(step, context, weights.scales);
     for (float& scale : weights.scales) scale *= x.scale;
   }
-  for (const std::size_t value : model.outputs) outputs_.emplace_back(model.extents(value));
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    codes_.emplace_back(read[i] ? model.extents(i) : Extents{});
+  }
 }
 
-void QuantizedNetwork::set_input(const Tensor<float>& input) {
-  const auto n = static_cast<index_t>(input.data().size());
-  auto zero_point = static_cast<std::uint8_t>(params_[0].zero_point);
-  ts::quantize(ts::View<const float, 2>(input.data().data(), {1, n}, {n, 1}),
-               {.codes = values_[0].data().data(),
+void QuantizedNetwork::completed(std::size_t i) {
+  if (codes_[i].is_empty()) return;
+  const std::vector<float>& from = value(i).data();
+  const auto n = static_cast<index_t>(from.size());
+  auto zero_point = static_cast<std::uint8_t>(params_[i].zero_point);
+  ts::quantize(ts::View<const float, 2>(from.data(), {1, n}, {n, 1}),
+               {.codes = codes_[i].data().data(),
                 .rows = 1,
                 .cols = n,
                 .row_bytes = n,
                 .is_signed = false,
                 .group = n,
-                .scales = &params_[0].scale,
+                .scales = &params_[i].scale,
                 .zero_points = &zero_point},
                {.scaling = ts::Scaling::kGiven, .context = &context()});
 }
 
 void QuantizedNetwork::max_pool(std::size_t i, const ts::MaxPool2dOptions& options) {
-  ts::max_pool2d(values_[model().steps[i].layer.input].view(), values_[i + 1].view(), options);
+  if (!value(i + 1).is_empty()) return max_pool_f32(i, options);
+  ts::max_pool2d(codes_[model().steps[i].layer.input].view(), codes_[i + 1].view(), options);
 }
 
 void QuantizedNetwork::convolve(std::size_t i, const ts::ConvOptions<2>& options,
-                                const ts::Epilogue& bias_and_activation) {
+                                const ts::Epilogue& epilogue) {
   const std::size_t input = model().steps[i].layer.input;
   ts::ConvOptions<2> with_zero_point = options;
   with_zero_point.x_zero_point = params_[input].zero_point;
-  const auto x = values_[input].view();
+  const auto x = codes_[input].view();
   const Weights& weights = weights_[i];
-  const ts::Epilogue epilogue =
-      ts::epi::column_scale(vector_view(weights.scales)) | bias_and_activation;
-  const std::vector<std::size_t>& outputs = model().outputs;
-  const auto output = std::find(outputs.begin(), outputs.end(), i + 1);
-  if (output != outputs.end()) {
-    const auto at = static_cast<std::size_t>(output - outputs.begin());
-    ts::conv2d(x, weights.filter, outputs_[at].view(), with_zero_point, epilogue);
-  } else {
+  const ts::Epilogue scaled = ts::epi::column_scale(vector_view(weights.scales)) | epilogue;
+  if (value(i + 1).is_empty()) {
     const ts::AffineParams y = params_[i + 1];
-    ts::conv2d(x, weights.filter, values_[i + 1].view(), with_zero_point,
-               epilogue | ts::epi::requantize(1.0 / y.scale, y.zero_point));
+    ts::conv2d(x, weights.filter, codes_[i + 1].view(), with_zero_point,
+               scaled | ts::epi::requantize(1.0 / y.scale, y.zero_point));
+  } else {
+    ts::conv2d(x, weights.filter, written(i), with_zero_point, scaled);
   }
-}
-
-std::vector<Activations> QuantizedNetwork::outputs() const {
-  std::vector<Activations> views;
-  for (const Tensor<float>& output : outputs_) views.push_back(output.view());
-  return views;
 }
 
 }  // namespace faces

@@ -21,17 +21,24 @@ using Activations = ts::View<const float, 4>;  // [n, h, w, c]
 
 // One layer. Its result is value `i + 1` of the network if it is layer i; value 0 is the input.
 struct Layer {
-  enum class Kind { kConvolution, kDepthwise, kMaxPool };
-  enum class Activation { kNone, kLeakyRelu, kRelu6 };
+  enum class Kind { kConvolution, kDepthwise, kMaxPool, kAveragePool, kActivation };
+  enum class Activation { kNone, kLeakyRelu, kRelu, kRelu6 };
 
   std::string name;
   Kind kind = Kind::kConvolution;
   std::size_t input = 0;  // a value
-  // Tensors of the model file. Filters are [h, w, inputs, outputs], depthwise [h, w, channels, 1].
+  // Tensors of the model file. Filters are [h, w, inputs, outputs] or [inputs, outputs], depthwise [h, w, channels, 1].
   std::string filter{}, bias{};
   std::string
       batch_norm{};  // in place of a bias: the prefix of gamma, beta, moving_mean, moving_variance
-  index_t kernel = 1;  // of the pooling; convolutions have that of their filter
+  std::string
+      scale{};  // behind the bias: the prefix of weights, that it is multiplied by, and biases
+  // Of a convolution: a value that is added before the activation, which gives the result its extents; 0: none. Where
+  // the residual reaches further down or to the right it is the result, and must not be negative.
+  std::size_t residual = 0;
+  index_t channels =
+      0;  // of the result of an average pooling: behind those of the input, of zeros; 0: no more
+  index_t kernel = 1;  // of a pooling; convolutions have that of their filter
   index_t stride = 1;
   bool pads = true;  // "same" padding of TensorFlow: as many results as strides fit; or none
   Activation activation = Activation::kNone;
@@ -49,6 +56,8 @@ struct Architecture {
 struct Step {
   Layer layer;
   Extents extents{};  // of the result
+  Extents
+      written{};  // by the layer itself: less than the result with wider residuals and with channels of zeros
   Extents padding{};  // top, left, bottom, right
   index_t groups = 1;
   Extents filter_extents{};     // [outputs, h, w, inputs]
@@ -70,6 +79,9 @@ struct Model {
   const Extents& extents(std::size_t value) const {
     return value == 0 ? input : steps[value - 1].extents;
   }
+  // Whether each value must be there in f32 even if convolutions read integers: the input, outputs, residuals, and
+  // what is averaged.
+  std::vector<bool> needed_in_f32() const;
 
   Extents input;
   std::vector<Step> steps{};
@@ -83,6 +95,7 @@ class Tensor {
   explicit Tensor(const Extents& extents)
       : extents_(extents),
         data_(static_cast<std::size_t>(extents[0] * extents[1] * extents[2] * extents[3])) {}
+  bool is_empty() const { return data_.empty(); }
 
   ts::View<T, 4> view() { return nhwc(data_.data()); }
   ts::View<const T, 4> view() const { return nhwc(data_.data()); }
@@ -107,25 +120,36 @@ class Network {
   Network& operator=(const Network&) = delete;
 
   void run(const Tensor<float>& input);
-  virtual std::vector<Activations> outputs() const = 0;
+  // Views of what the next run overwrites.
+  std::vector<Activations> outputs() const;
 
   // Of each step, in the last run.
   const std::vector<double>& seconds() const { return seconds_; }
   const Model& model() const { return model_; }
 
  protected:
-  Network(const Model& model, ts::Context& context) : model_(model), context_(context) {}
+  // With memory for some values in f32.
+  Network(const Model& model, const std::vector<bool>& in_f32, ts::Context& context);
+
   ts::Context& context() const { return context_; }
+  const Tensor<float>& value(std::size_t i) const { return values_[i]; }  // may be empty
+  // What layer i writes to, in f32.
+  ts::View<float, 4> written(std::size_t i);
+  void max_pool_f32(std::size_t i, const ts::MaxPool2dOptions& options);
 
  private:
-  virtual void set_input(const Tensor<float>& input) = 0;
   // Step i, with the options and the part of the epilogue that do not depend on the type of values.
   virtual void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) = 0;
   virtual void convolve(std::size_t i, const ts::ConvOptions<2>& options,
-                        const ts::Epilogue& bias_and_activation) = 0;
+                        const ts::Epilogue& epilogue) = 0;
+  // Value i, which is there in f32, is complete.
+  virtual void completed(std::size_t /*i*/) {}
+
+  void run_step(std::size_t i);
 
   const Model& model_;
   ts::Context& context_;
+  std::vector<Tensor<float>> values_{};
   std::vector<double> seconds_{};
 };
 
@@ -133,44 +157,38 @@ class FloatNetwork final : public Network {
  public:
   FloatNetwork(const Model& model, ts::Context& context);
 
-  std::vector<Activations> outputs() const override;
   // Of each value, in the last run: what holds this fraction of its elements.
   std::vector<ts::ValueRange> ranges(double kept) const;
 
  private:
-  void set_input(const Tensor<float>& input) override;
   void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) override;
   void convolve(std::size_t i, const ts::ConvOptions<2>& options,
-                const ts::Epilogue& bias_and_activation) override;
+                const ts::Epilogue& epilogue) override;
 
   std::vector<ts::PackedFilters<float, 2>> filters_{};  // of each step
-  std::vector<Tensor<float>> values_{};
 };
 
-// Values are u8 with a scale and a zero point for all, weights s8 with a scale per output channel; biases and outputs
-// stay f32.
+// Convolutions read values of u8 with a scale and a zero point for all, and weights of s8 with a scale per output
+// channel; biases, residuals, means and outputs stay f32.
 class QuantizedNetwork final : public Network {
  public:
   // `ranges` are those that each value should cover: FloatNetwork::ranges(), of typical inputs.
   QuantizedNetwork(const Model& model, const std::vector<ts::ValueRange>& ranges,
                    ts::Context& context);
 
-  std::vector<Activations> outputs() const override;
-
  private:
-  void set_input(const Tensor<float>& input) override;
   void max_pool(std::size_t i, const ts::MaxPool2dOptions& options) override;
   void convolve(std::size_t i, const ts::ConvOptions<2>& options,
-                const ts::Epilogue& bias_and_activation) override;
+                const ts::Epilogue& epilogue) override;
+  void completed(std::size_t i) override;
 
   struct Weights {
     ts::PackedFilters<std::int8_t, 2> filter{};
     std::vector<float> scales{};  // of the sums of each output channel: scale of x * scale of w
   };
-  std::vector<Weights> weights_{};          // of each step
-  std::vector<ts::AffineParams> params_{};  // of each value
-  std::vector<Tensor<std::uint8_t>> values_{};
-  std::vector<Tensor<float>> outputs_{};
+  std::vector<Weights> weights_{};             // of each step
+  std::vector<ts::AffineParams> params_{};     // of each value
+  std::vector<Tensor<std::uint8_t>> codes_{};  // of each value; empty where nobody reads them
 };
 
 // The tensor of that name.
