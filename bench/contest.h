@@ -79,7 +79,7 @@ class Contest {
   Result result_;
 };
 
-// The items of a JSON list; more(figure) is a further member of each.
+// The items of a JSON list; more(figure) is a further member of each: "name": value, and a comma.
 template <class More>
 void print_json_figures(const std::vector<Figure>& figures, const More& more) {
   const char* separator = "";
@@ -87,7 +87,7 @@ void print_json_figures(const std::vector<Figure>& figures, const More& more) {
     const std::string error = std::isfinite(f.check.error) ? std::to_string(f.check.error) : "null";
     std::printf("%s{\"name\": %s, \"mode\": %s, %s", separator, json_string(f.name).c_str(),
                 json_string(f.mode).c_str(), more(f).c_str());
-    std::printf(", \"verdict\": %s, \"error\": %s, \"seconds\": %.4g, \"samples\": [",
+    std::printf("\"verdict\": %s, \"error\": %s, \"seconds\": %.4g, \"samples\": [",
                 json_string(f.check.verdict).c_str(), error.c_str(), f.seconds);
     for (std::size_t i = 0; i < f.samples.size(); ++i) {
       std::printf("%s%.4g", i == 0 ? "" : ", ", f.samples[i]);
@@ -95,6 +95,10 @@ void print_json_figures(const std::vector<Figure>& figures, const More& more) {
     std::printf("]}");
     separator = ", ";
   }
+}
+
+inline void print_json_figures(const std::vector<Figure>& figures) {
+  print_json_figures(figures, [](const Figure&) { return std::string(); });
 }
 
 // What is wrong, a line each, to stderr. Whether Tessera is: of peers it is a finding, not a failure.

@@ -3,18 +3,12 @@
 // bench/compare makes a report of. See --help.
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
-#include "bench/contest.h"
+#include "bench/comparison.h"
 #include "bench/conv_contender.h"
 #include "bench/conv_workload.h"
-#include "bench/gemm_match.h"
-#include "bench/gemm_options.h"
-#include "bench/machine.h"
-#include "bench/match_options.h"
-#include "bench/progress.h"
 
 namespace tessera::bench {
 namespace {
@@ -134,8 +128,9 @@ void print_json(const ConvCase& c, const Result& result) {
               s.size, s.in, s.out, s.kernel, s.stride);
   std::printf(", \"groups\": %td, \"flops\": %.0f, \"rounds\": %zu, \"results\": [", s.groups,
               s.flops(), result.rounds);
-  print_json_figures(result.figures,
-                     [](const Figure& f) { return "\"details\": " + json_string(f.details); });
+  print_json_figures(result.figures, [](const Figure& f) {
+    return "\"details\": " + json_string(f.details) + ", ";
+  });
   std::printf("]}\n");
 }
 
@@ -151,35 +146,12 @@ void print_table(const ConvCase& c, const Result& result) {
 }
 
 int run(const Options& options) {
-  const int threads = options.match.threads;
-  std::vector<std::string> missing;
-  ConvContenders contenders = tessera_conv(threads);
-  options.add_peers(contenders, missing, find_conv_peers);
-  const std::vector<ConvCase> cases = cases_of(options);
-  if (options.list) {
-    for (const ConvCase& c : cases) std::printf("%s\n", c.title().c_str());
-    return EXIT_SUCCESS;
-  }
-  if (options.json) {
-    print_machine_json(threads, contenders, missing, cases.size());
-  } else {
-    print_machine(threads, contenders, missing);
-  }
-  std::fflush(stdout);
-
-  MatchTools tools(threads);
-  Progress progress(cases.size());
-  WrongResults wrong;
-  for (const ConvCase& c : cases) {
-    progress.start(c.title());
-    const auto play = c.types == ConvTypes::kS8 ? compare<std::int8_t> : compare<float>;
-    const Result result = play(c, contenders, tools, options.match);
-    progress.clear();
-    options.json ? print_json(c, result) : print_table(c, result);
-    std::fflush(stdout);
-    wrong.add(result, c.title());
-  }
-  return wrong.report();
+  const auto play = [&](const ConvCase& c, const ConvContenders& contenders, MatchTools& tools) {
+    const auto compare_types = c.types == ConvTypes::kS8 ? compare<std::int8_t> : compare<float>;
+    return compare_types(c, contenders, tools, options.match);
+  };
+  return run_comparison(options, cases_of(options), tessera_conv(options.match.threads),
+                        find_conv_peers, play);
 }
 
 }  // namespace

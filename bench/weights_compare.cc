@@ -8,12 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/contest.h"
-#include "bench/gemm_match.h"
-#include "bench/gemm_options.h"
-#include "bench/machine.h"
-#include "bench/match_options.h"
-#include "bench/progress.h"
+#include "bench/comparison.h"
 #include "bench/weights_contender.h"
 #include "bench/weights_workload.h"
 
@@ -201,7 +196,7 @@ void print_json(const Entry& entry, const Result& result) {
   std::printf(", \"bytes\": %.0f, \"read_gb_per_second\": %.2f, \"results\": [", result.bytes,
               result.read_gb_per_second);
   print_json_figures(result.figures, [](const Figure& f) {
-    return std::string("\"rounded\": ") + (f.rounded ? "true" : "false");
+    return std::string("\"rounded\": ") + (f.rounded ? "true, " : "false, ");
   });
   std::printf("]}\n");
 }
@@ -225,41 +220,18 @@ void print_table(const Entry& entry, const Result& result) {
 }
 
 int run(const Options& options) {
-  const int threads = options.match.threads;
-  std::vector<std::string> missing;
-  WeightsContenders contenders = tessera_weights(threads);
-  options.add_peers(contenders, missing, find_weights_peers);
-  const std::vector<Entry> entries = entries_of(options);
-  if (options.list) {
-    for (const Entry& entry : entries) std::printf("%s\n", entry.title().c_str());
-    return EXIT_SUCCESS;
-  }
-  if (options.json) {
-    print_machine_json(threads, contenders, missing, entries.size());
-  } else {
-    print_machine(threads, contenders, missing);
-  }
-  std::fflush(stdout);
-
-  MatchTools tools(threads);
-  Progress progress(entries.size());
-  WrongResults wrong;
-  std::optional<QuantizedWeights> weights;
-  for (const Entry& entry : entries) {
-    progress.start(entry.title());
+  std::optional<QuantizedWeights> weights;  // of the last case
+  const auto play = [&](const Entry& entry, const WeightsContenders& contenders,
+                        MatchTools& tools) {
     const GemmShape& s = entry.shape;
     if (!weights || &weights->format() != entry.format || weights->n() != s.n) {
       weights.emplace(*entry.format, s.n, s.k);
     }
     const auto compare = entry.kind == Kind::kProduct ? compare_products : compare_conversions;
-    const Result result = compare(entry, *weights, contenders, tools, options.match);
-    if (result.figures.empty()) continue;
-    progress.clear();
-    options.json ? print_json(entry, result) : print_table(entry, result);
-    std::fflush(stdout);
-    wrong.add(result, entry.title());
-  }
-  return wrong.report();
+    return compare(entry, *weights, contenders, tools, options.match);
+  };
+  return run_comparison(options, entries_of(options), tessera_weights(options.match.threads),
+                        find_weights_peers, play);
 }
 
 }  // namespace
