@@ -2,6 +2,7 @@
 #include "bench/peers.h"
 
 #include "bench/conv_contender.h"
+#include "bench/network_contender.h"
 #include "bench/weights_contender.h"
 #include "tessera/dispatch/dispatch.h"
 
@@ -16,44 +17,49 @@ struct Peer {
   const char* package;
   // Keeps to the instructions of Tessera's target, where that is not the machine's best.
   bool obedient;
-  bool has_weights, has_conv;  // products with quantized weights, convolutions
+  // Products with quantized weights, convolutions, whole networks.
+  bool has_weights, has_conv, has_networks;
   // Null: was not there, or has no such products.
   Find<GemmContender> find_gemm;
   Find<WeightsContender> find_weights;
   Find<ConvContender> find_conv;
+  Find<NetworkContender> find_networks;
 };
 constexpr Peer kPeers[] = {
 #if TESSERA_BENCH_ONEDNN
-    {"onednn", "libdnnl-dev", true, false, true, &find_onednn, nullptr, &find_onednn_conv},
+    {"onednn", "libdnnl-dev", true, false, true, false, &find_onednn, nullptr, &find_onednn_conv,
+     nullptr},
 #else
-    {"onednn", "libdnnl-dev", true, false, true, nullptr, nullptr, nullptr},
+    {"onednn", "libdnnl-dev", true, false, true, false, nullptr, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_EIGEN
-    {"eigen", "libeigen3-dev", false, false, false, &find_eigen, nullptr, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, false, &find_eigen, nullptr, nullptr, nullptr},
 #else
-    {"eigen", "libeigen3-dev", false, false, false, nullptr, nullptr, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, false, nullptr, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_XNNPACK
-    {"xnnpack", "libxnnpack-dev", false, true, true, &find_xnnpack, &find_xnnpack_weights,
-     &find_xnnpack_conv},
+    {"xnnpack", "libxnnpack-dev", false, true, true, false, &find_xnnpack, &find_xnnpack_weights,
+     &find_xnnpack_conv, nullptr},
 #else
-    {"xnnpack", "libxnnpack-dev", false, true, true, nullptr, nullptr, nullptr},
+    {"xnnpack", "libxnnpack-dev", false, true, true, false, nullptr, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_LIBXSMM
-    {"libxsmm", "libxsmm-dev", true, false, false, &find_libxsmm, nullptr, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, false, &find_libxsmm, nullptr, nullptr, nullptr},
 #else
-    {"libxsmm", "libxsmm-dev", true, false, false, nullptr, nullptr, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, false, nullptr, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_GGML
-    {"ggml", "libggml-dev", false, true, true, &find_ggml, &find_ggml_weights, &find_ggml_conv},
+    {"ggml", "libggml-dev", false, true, true, false, &find_ggml, &find_ggml_weights,
+     &find_ggml_conv, nullptr},
 #else
-    {"ggml", "libggml-dev", false, true, true, nullptr, nullptr, nullptr},
+    {"ggml", "libggml-dev", false, true, true, false, nullptr, nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_ONNXRUNTIME
-    {"onnxruntime", "libonnxruntime-dev", false, true, true, &find_onnxruntime,
-     &find_onnxruntime_weights, &find_onnxruntime_conv},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, &find_onnxruntime,
+     &find_onnxruntime_weights, &find_onnxruntime_conv, &find_onnxruntime_networks},
 #else
-    {"onnxruntime", "libonnxruntime-dev", false, true, true, nullptr, nullptr, nullptr},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, nullptr, nullptr, nullptr,
+     nullptr},
 #endif
 };
 
@@ -64,6 +70,7 @@ void find_all(Find<Contender> Peer::* find, int threads, std::vector<Contender>&
   for (const Peer& peer : kPeers) {
     if (std::is_same_v<Contender, WeightsContender> && !peer.has_weights) continue;
     if (std::is_same_v<Contender, ConvContender> && !peer.has_conv) continue;
+    if (std::is_same_v<Contender, NetworkContender> && !peer.has_networks) continue;
     if (peer.*find != nullptr && (peer.obedient || active_target() == best)) {
       (peer.*find)(threads, found, missing);
     } else if (peer.*find != nullptr) {
@@ -94,6 +101,12 @@ WeightsContenders find_weights_peers(int threads, Lines& missing) {
 ConvContenders find_conv_peers(int threads, Lines& missing) {
   ConvContenders found;
   find_all(&Peer::find_conv, threads, found, missing);
+  return found;
+}
+
+NetworkContenders find_network_peers(int threads, Lines& missing) {
+  NetworkContenders found;
+  find_all(&Peer::find_networks, threads, found, missing);
   return found;
 }
 

@@ -12,39 +12,21 @@
 #include <type_traits>
 
 #include "bench/conv_contender.h"
+#include "bench/onnxruntime_library.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
 namespace tessera::bench {
 namespace {
 
-constexpr int kOpset = 20;
-constexpr char kOwnDomain[] = "com.microsoft";
-// Smaller constants must be copied into the model.
-constexpr std::size_t kLeastExternalBytes = 128;
-
-struct Library {
-  Ort::Env env{ORT_LOGGING_LEVEL_ERROR, "bench"};
-  Ort::SessionOptions options;
-  Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
-};
-
-using Extents = std::vector<std::int64_t>;
-
-template <class T>
-Ort::Value tensor(const Library& library, const T* data, const Extents& extents) {
-  std::size_t count = 1;
-  for (const std::int64_t extent : extents) count *= static_cast<std::size_t>(extent);
-  return Ort::Value::CreateTensor<T>(library.memory, const_cast<T*>(data), count, extents.data(),
-                                     extents.size());
-}
-
-template <class T>
-Ort::ValueInfo value_info(const char* name, const Extents& extents) {
-  const Ort::TensorTypeAndShapeInfo shape(Ort::TypeToTensorType<T>::type, extents);
-  const Ort::TypeInfo type = Ort::TypeInfo::CreateTensorInfo(shape.GetConst());
-  return Ort::ValueInfo(name, type.GetConst());
-}
+using onnxruntime::Extents;
+using onnxruntime::kLeastExternalBytes;
+using onnxruntime::kOpset;
+using onnxruntime::kOwnDomain;
+using onnxruntime::Library;
+using onnxruntime::load;
+using onnxruntime::tensor;
+using onnxruntime::value_info;
 
 // Its kernels for x86 want A as u8 with a zero point: of s8, A is shifted as a part of the call.
 template <class Types>
@@ -313,7 +295,10 @@ bool works(Library& library) {
   return result;
 }
 
-// Null if it can't.
+}  // namespace
+
+namespace onnxruntime {
+
 std::shared_ptr<Library> load(int threads, Lines& missing) {
   const auto library = std::make_shared<Library>();
   library->options.SetIntraOpNumThreads(threads);
@@ -323,7 +308,7 @@ std::shared_ptr<Library> load(int threads, Lines& missing) {
   return nullptr;
 }
 
-}  // namespace
+}  // namespace onnxruntime
 
 void find_onnxruntime(int threads, Contenders& found, Lines& missing) {
   const std::shared_ptr<Library> library = load(threads, missing);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, pictures and pages from what gemm_compare, weights_compare, conv_compare and gemm_sweep have measured; bench/compare
-calls it."""
+"""Tables, pictures and pages from what gemm_compare, weights_compare, conv_compare, network_compare and gemm_sweep have
+measured; bench/compare calls it."""
 import math
 import re
 import statistics
@@ -377,14 +377,14 @@ fast as the best peer Tessera is, then as each of them."""
 
 
 class ConvCase:
-    """One convolution: who was how fast."""
+    """One convolution, or one whole network: who was how fast."""
 
     def __init__(self, record):
         self.record, self.types, self.results = record, record["types"], record["results"]
 
     @property
     def label(self):
-        return self.record["layer"]
+        return self.record.get("layer") or self.record["network"]
 
     def speed(self, result):
         return 1e-9 * self.record["flops"] / result["seconds"]
@@ -401,16 +401,29 @@ class ConvCase:
         return statistics.median(b / a for a, b in zip(ours["samples"], peer["samples"])), peer["name"]
 
 
-def conv_table(cases):
+def conv_table(cases, first="layer"):
     names = list(dict.fromkeys(r["name"] for c in cases for r in c.results))
     peers = [name for name in names if name != OURS]
     rows = []
     for c in cases:
         ratios = [c.ratio(name)[0] for name in peers]
-        details = (c.find("onednn") or {}).get("details", "")
+        details = [(c.find("onednn") or {}).get("details", "")] if "onednn" in names else []
         rows.append([c.label] + [cell(c, c.find(name)) for name in names] + [ratio_text(c.ratio())] +
-                    [f"{ratio:.2f}" if ratio else "" for ratio in ratios] + [details])
-    return ["layer"] + names + ["ratio"] + ["to " + name for name in peers] + ["oneDNN's kernel"], rows
+                    [f"{ratio:.2f}" if ratio else "" for ratio in ratios] + details)
+    kernel = ["oneDNN's kernel"] if "onednn" in names else []
+    return [first] + names + ["ratio"] + ["to " + name for name in peers] + kernel, rows
+
+
+NETWORKS_EXPLANATION = """Whole networks on one image, f32, with random weights in the shapes of real ones: an SSD on MobileNet V1 of \
+512 x 512, and a ResNet of 29 layers for faces of 150 x 150. Tessera is called layer by layer, on packed filters and \
+[h, w, channels]; onnxruntime gets one model of [channels, h, w], and optimizes it before the clock starts. All outputs are \
+checked against those of f64. Speeds are medians over rounds in which all took turns."""
+
+
+def network_tables(records):
+    """(heading, header, rows)"""
+    cases = [ConvCase(r) for r in records]
+    return [("Networks: f32, GFLOP/s", *conv_table(cases, "network"))] if cases else []
 
 
 def conv_parts(records):
@@ -464,7 +477,9 @@ def write_comparison(data, output):
     checks_header = ["results"] + [t for t in TYPES if any(c.types == t for c in cases)]
     checks = [[row[0]] + [v for t, v in zip(TYPES, row[1:]) if t in checks_header]
               for row in checks_rows(cases, contenders)]
-    machines = [machine] + [suite["machine"] for suite in (weights, conv) if suite["cases"]]
+    networks = data.get("networks", {"cases": []})
+    networks_tables = network_tables(networks["cases"])
+    machines = [machine] + [suite["machine"] for suite in (weights, conv, networks) if suite["cases"]]
     about = list(dict.fromkeys(f"{c['name']}: {c['description']}" for m in machines for c in m["contenders"]))
     about += list(dict.fromkeys(line for m in machines for line in m["missing"]))
 
@@ -482,6 +497,10 @@ def write_comparison(data, output):
     if conv_tables:
         parts += ["# Convolutions", CONV_EXPLANATION]
     for title, header, rows in conv_tables:
+        parts += [f"## {title}", table(header, rows)]
+    if networks_tables:
+        parts += ["# Networks", NETWORKS_EXPLANATION]
+    for title, header, rows in networks_tables:
         parts += [f"## {title}", table(header, rows)]
     if checks:
         parts += ["## Results", table(checks_header, checks)]
@@ -520,6 +539,9 @@ def write_comparison(data, output):
         content += "".join(f"<h3>{escape(heading)}</h3>" + html_table(header, rows)
                            for heading, header, rows in conv_tables)
         sections.append(("Convolutions", content))
+    if networks_tables:
+        content = note(NETWORKS_EXPLANATION) + "".join(html_table(header, rows) for _, header, rows in networks_tables)
+        sections.append(("Networks", content))
     if checks:
         sections.append(("Results", html_table(checks_header, checks)))
     sections.append(("Contenders", "<ul>" + "".join(f"<li>{escape(a)}</li>" for a in about) + "</ul>"))

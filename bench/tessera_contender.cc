@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "bench/conv_contender.h"
+#include "bench/network_contender.h"
 #include "bench/peers.h"
 #include "bench/thread_pool.h"
 #include "bench/weights_contender.h"
 #include "tessera/core/layout.h"
 #include "tessera/ops/conv.h"
 #include "tessera/ops/gemm.h"
+#include "tessera/ops/pad.h"
+#include "tessera/ops/pool.h"
 
 namespace tessera::bench {
 namespace {
@@ -92,6 +98,71 @@ ConvRun tessera_conv_run(const ConvOperands<T>& o, const std::shared_ptr<Runtime
           explain_conv2d(x, *filters, y, options, epilogue).to_string()};
 }
 
+// Filters are packed before. Each value has memory of its own.
+GemmRun tessera_network(const NetworkOperands& o, const std::shared_ptr<Runtime>& runtime) {
+  struct State {
+    std::vector<PaddedArray<float>> values{};
+    std::vector<std::function<void()>> steps{};
+  };
+  const auto state = std::make_shared<State>();
+  const Network& net = *o.network;
+  Context* const context = &runtime->context;
+  std::vector<View<float, 4>> views = {nhwc(
+      const_cast<float*>(o.x), {index_t{1}, net.input.size, net.input.size, net.input.channels})};
+  for (std::size_t i = 0; i < net.layers.size(); ++i) {
+    const NetworkLayer& layer = net.layers[i];
+    const auto output = std::find(net.outputs.begin(), net.outputs.end(), i + 1);
+    const bool is_output = output != net.outputs.end();
+    state->values.emplace_back(is_output ? 0 : layer.y.elements());
+    float* const data = is_output ? o.y[static_cast<std::size_t>(output - net.outputs.begin())]
+                                  : state->values.back().data();
+    views.push_back(nhwc(data, {index_t{1}, layer.y.size, layer.y.size, layer.y.channels}));
+    const View<const float, 4> x = views[layer.input];
+    View<float, 4> y = views.back();  // what the layer itself gives
+    y.extents[1] = y.extents[2] = layer.computed;
+    const std::array<index_t, 4> padding = {layer.pad_begin, layer.pad_begin, layer.pad_end,
+                                            layer.pad_end};
+    const std::array<index_t, 2> kernel = {layer.kernel, layer.kernel},
+                                 stride = {layer.stride, layer.stride};
+    if (layer.kind == NetworkLayer::Kind::kMaxPool) {
+      const MaxPool2dOptions options{
+          .kernel = kernel, .stride = stride, .padding = padding, .context = context};
+      state->steps.emplace_back([=] { max_pool2d(x, y, options); });
+      continue;
+    }
+    if (layer.kind == NetworkLayer::Kind::kAveragePool) {
+      const AveragePool2dOptions options{
+          .kernel = kernel, .stride = stride, .padding = padding, .context = context};
+      y.extents[3] = layer.x.channels;  // the others stay 0
+      state->steps.emplace_back([=] { average_pool2d(x, y, options); });
+      continue;
+    }
+    const ConvOptions<2> options{
+        .stride = stride, .padding = padding, .groups = layer.groups(), .context = context};
+    const auto w =
+        ohwi(o.weights[i], {layer.y.channels, layer.kernel, layer.kernel, layer.group_in()});
+    const auto filters = std::make_shared<PackedFilters<float, 2>>(pack_conv2d(w, options));
+    Epilogue epilogue = epi::bias(row_major(o.bias[i], {layer.y.channels}));
+    if (layer.residual != 0) {
+      View<const float, 4> residual = views[layer.residual];
+      if (layer.computed != layer.y.size) {
+        state->steps.emplace_back([residual, whole = views.back(), context] {
+          pad(residual, whole, {.context = context});
+        });
+      }
+      residual.extents = y.extents;
+      epilogue = epilogue | epi::residual(residual);
+    }
+    if (layer.activation == NetworkLayer::Activation::kRelu) epilogue = epilogue | epi::relu();
+    if (layer.activation == NetworkLayer::Activation::kRelu6) epilogue = epilogue | epi::relu6();
+    state->steps.emplace_back([=] { conv2d(x, *filters, y, options, epilogue); });
+  }
+  return {[state] {
+            for (const auto& step : state->steps) step();
+          },
+          {}};
+}
+
 }  // namespace
 
 GemmContender tessera_contender(int threads, bool packed, const std::string& variant) {
@@ -153,6 +224,13 @@ ConvContenders tessera_conv(int threads) {
            .description = "target " + std::string(name(active_target())),
            .f32 = prepare,
            .s8 = prepare}};
+}
+
+NetworkContenders tessera_networks(int threads) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  return {{.name = "tessera",
+           .description = "target " + std::string(name(active_target())),
+           .prepare = [runtime](const NetworkOperands& o) { return tessera_network(o, runtime); }}};
 }
 
 }  // namespace tessera::bench
