@@ -28,6 +28,7 @@
 #include "tessera/ops/gemm.h"
 #include "tessera/ops/hadamard.h"
 #include "tessera/ops/import_quantized.h"
+#include "tessera/ops/nn.h"
 #include "tessera/ops/packed.h"
 #include "tessera/ops/packed_filters.h"
 #include "tessera/ops/pad.h"
@@ -43,8 +44,12 @@
 #include "tessera/ref/fp8_quantize.h"
 #include "tessera/ref/gemm.h"
 #include "tessera/ref/hadamard.h"
+#include "tessera/ref/lane_sums.h"
+#include "tessera/ref/math.h"
+#include "tessera/ref/norm.h"
 #include "tessera/ref/pad.h"
 #include "tessera/ref/pool.h"
 #include "tessera/ref/resize.h"
+#include "tessera/ref/softmax.h"
 
 #endif  // TESSERA_TESSERA_H_

@@ -15,6 +15,7 @@
 #include "tessera/kernels/gemm-inl.h"
 #include "tessera/kernels/image-inl.h"
 #include "tessera/kernels/kernel_table.h"
+#include "tessera/kernels/nn-inl.h"
 #include "tessera/kernels/weights_gemm-inl.h"
 #include "tessera/kernels/winograd-inl.h"
 #include "tessera/simd/simd-inl.h"
@@ -67,6 +68,7 @@ inline detail::KernelTable kernel_table() {
   table.winograd[2] = winograd::kernels<6>();
   table.blocks = block_kernels();
   table.image = image_kernels();
+  table.nn = nn_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
 #if !TESSERA_INHERITS_WEIGHTS

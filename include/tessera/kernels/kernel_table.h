@@ -11,6 +11,7 @@
 #include "tessera/kernels/depthwise_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
 #include "tessera/kernels/image_kernels.h"
+#include "tessera/kernels/nn_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
 #include "tessera/kernels/winograd_kernels.h"
 
@@ -31,6 +32,7 @@ struct KernelTable {
   WeightKernels weights{};
   BlockKernels blocks{};
   ImageKernels image{};
+  NnKernels nn{};
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -69,6 +71,7 @@ struct KernelTable {
     if (weights.rows == 0) weights = slower.weights;
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
     if (image.f32.max_pool == nullptr) image = slower.image;
+    if (nn.load == nullptr) nn = slower.nn;
   }
 };
 

@@ -101,6 +101,19 @@ TESSERA_INLINE Vec<D> exp(D d, Vec<D> x) {
   return exp_in_range(d, max(set(d, -104.0f), min(set(d, 89.0f), x)));
 }
 
+// e^x of x <= 88, for sums in which results below 2^-126.5 don't matter: those are 0. Error of the others < 0.9 (1.17)
+// ulp. Four operations less than exp.
+template <class D>
+TESSERA_INLINE Vec<D> exp_normal(D d, Vec<D> x) {
+  const Rebind<uint32_t, D> du;
+  const auto one = set(d, 1.0f);
+  Vec<D> shifted;
+  // From -88 on: there n is -127, and the bits of 2^n are those of 0.
+  const auto r = reduce_exp(d, max(set(d, -88.0f), x), 127, shifted);
+  const auto y = mul_add(mul_add(exp_tail(d, r), r, one), r, one);
+  return mul(y, bit_cast(d, shl<23>(bit_cast(du, shifted))));
+}
+
 // ln x. Error < 0.84 (0.91) ulp, for subnormal x too. -inf for 0 and -0, inf for inf, NaN for
 // negative x.
 //

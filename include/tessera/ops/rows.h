@@ -11,17 +11,34 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-// f(i) for each row i of a matrix, on the executor of the context if there is one. Rows are shared out in runs:
-// a few per thread, and none of so few elements that starting it would cost more than doing it.
+// Rows are shared out in runs: a few per thread, and none of so few elements that starting it would cost more than
+// doing it.
+struct RowRuns {
+  Executor executor;
+  index_t rows, each;
+
+  RowRuns(const Context* context, index_t row_count, index_t cols)
+      : executor(context ? context->executor : Executor{}), rows(row_count) {
+    constexpr index_t kElementsPerTask = 8192, kTasksPerThread = 4;
+    each = std::max(kElementsPerTask / std::max<index_t>(cols, 1) + 1,
+                    rows / (kTasksPerThread * executor.concurrency()) + 1);
+  }
+
+  index_t tasks() const { return (rows + each - 1) / each; }
+
+  // f(i, task) for each row i, on the executor of the context if there is one.
+  template <class F>
+  void run(F f) const {
+    executor.parallel_for(tasks(), [&](index_t task) {
+      for (index_t i = task * each; i < std::min(rows, (task + 1) * each); ++i) f(i, task);
+    });
+  }
+};
+
+// f(i) for each row i of a matrix.
 template <class F>
 void for_rows(const Context* context, index_t rows, index_t cols, F f) {
-  constexpr index_t kElementsPerTask = 8192, kTasksPerThread = 4;
-  const Executor executor = context ? context->executor : Executor{};
-  const index_t run = std::max(kElementsPerTask / std::max<index_t>(cols, 1) + 1,
-                               rows / (kTasksPerThread * executor.concurrency()) + 1);
-  executor.parallel_for((rows + run - 1) / run, [&](index_t task) {
-    for (index_t i = task * run; i < std::min(rows, (task + 1) * run); ++i) f(i);
-  });
+  RowRuns(context, rows, cols).run([&](index_t i, index_t) { f(i); });
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

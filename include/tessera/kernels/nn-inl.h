@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The kernels of nn_kernels.h.
+
+#if defined(TESSERA_KERNELS_NN_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_NN_INL_H_
+#undef TESSERA_KERNELS_NN_INL_H_
+#else
+#define TESSERA_KERNELS_NN_INL_H_
+#endif
+
+#include "tessera/kernels/nn_kernels.h"
+#include "tessera/kernels/norm-inl.h"
+#include "tessera/kernels/softmax-inl.h"
+#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+inline detail::NnKernels nn_kernels() {
+  return {.load = &rows::load_row,
+          .store = &rows::store_row,
+          .softmax = &softmax::softmax,
+          .log_softmax = &softmax::log_softmax,
+          .rms_norm = &norm::normalize<false>,
+          .layer_norm = &norm::normalize<true>,
+          .add_rows = &norm::add_rows};
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_NN_INL_H_

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of one target for rows of numbers: softmax, norms, rotary embeddings, elementwise functions. They work on
+// contiguous f32; other rows are brought to and fro.
+#ifndef TESSERA_KERNELS_NN_KERNELS_H_
+#define TESSERA_KERNELS_NN_KERNELS_H_
+
+#include "tessera/core/dtype.h"
+#include "tessera/core/view.h"
+
+namespace tessera::detail {
+
+// n elements of f32, bf16 or f16, `stride` apart, as f32 and back.
+using LoadRow = void (*)(DType dtype, const void* from, index_t stride, float* to, index_t n);
+using StoreRow = void (*)(const float* from, DType dtype, void* to, index_t stride, index_t n);
+
+// y may be x.
+using SoftmaxKernel = void (*)(const float* x, float* y, index_t n, float scale);
+
+// y[i] = (x[i] - mean) / sqrt(mean square + epsilon) * weight[i] + bias[i]; weight and bias may be null. y may be x.
+struct NormRow {
+  const float *x, *weight, *bias;
+  float* y;
+  index_t n;
+  float epsilon;
+};
+using NormKernel = void (*)(const NormRow& row);
+
+// to[i] = a[i] + b[i]. `to` may be a or b.
+using AddRows = void (*)(const float* a, const float* b, float* to, index_t n);
+
+struct NnKernels {
+  LoadRow load = nullptr;
+  StoreRow store = nullptr;
+  SoftmaxKernel softmax = nullptr, log_softmax = nullptr;
+  NormKernel rms_norm = nullptr, layer_norm = nullptr;
+  AddRows add_rows = nullptr;
+};
+
+}  // namespace tessera::detail
+
+#endif  // TESSERA_KERNELS_NN_KERNELS_H_

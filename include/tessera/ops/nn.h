@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// The row-wise and elementwise functions of neural networks.
+#ifndef TESSERA_OPS_NN_H_
+#define TESSERA_OPS_NN_H_
+
+#include "tessera/ops/norm.h"
+#include "tessera/ops/softmax.h"
+
+#endif  // TESSERA_OPS_NN_H_

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// The specification of the elementwise functions, one float at a time: the operations of kernels/math-inl.h in their
+// order, so that both have the same bits.
+//
+// kFused: products and sums that the kernels round once are rounded once. Without, twice, as on targets that have no
+// fused multiply-add.
+#ifndef TESSERA_REF_MATH_H_
+#define TESSERA_REF_MATH_H_
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+namespace tessera::ref {
+
+// a * b, rounded: compilers must not fuse it with a sum.
+inline float product(float a, float b) {
+  volatile float p = a * b;
+  return p;
+}
+
+template <bool kFused>
+float mul_add(float a, float b, float c) {
+  return kFused ? std::fma(a, b, c) : product(a, b) + c;
+}
+
+namespace impl {
+
+// a < b ? a : b, and the other way round: the second operand where one is NaN.
+inline float min_of(float a, float b) { return a < b ? a : b; }
+inline float max_of(float a, float b) { return a > b ? a : b; }
+
+template <bool kFused>
+float polynomial(float, float c) {
+  return c;
+}
+template <bool kFused, class... C>
+float polynomial(float x, float c, C... higher) {
+  return mul_add<kFused>(polynomial<kFused>(x, higher...), x, c);
+}
+
+template <bool kFused>
+float reduce_exp(float x, float bias, float& shifted) {
+  const float shift = 0x1.8p23f + bias;
+  shifted = mul_add<kFused>(0x1.715476p+0f, x, shift);
+  const float n = shifted - shift;
+  const float r = mul_add<kFused>(-0x1.62e4p-1f, n, x);
+  return mul_add<kFused>(-0x1.7f7d1cp-20f, n, r);
+}
+
+// e^r of the r above.
+template <bool kFused>
+float exp_reduced(float r) {
+  const float tail = polynomial<kFused>(r, 0x1.fffffcp-2f, 0x1.55548cp-3f, 0x1.555858p-5f,
+                                        0x1.123dep-7f, 0x1.6ac754p-10f);
+  return mul_add<kFused>(mul_add<kFused>(tail, r, 1), r, 1);
+}
+
+// 2^n, n being the last bits of `shifted` less the bias.
+inline float power_of(std::uint32_t n) { return std::bit_cast<float>(n << 23); }
+
+template <bool kFused>
+float exp_in_range(float x) {
+  float shifted;
+  const float y = exp_reduced<kFused>(reduce_exp<kFused>(x, 2 * 127, shifted));
+  const auto n = std::bit_cast<std::uint32_t>(shifted);
+  const std::uint32_t half = n >> 1;
+  return product(product(y, power_of(half)), power_of(n - half));
+}
+
+template <bool kFused>
+float times_sigmoid(float x, float y) {
+  const float e = exp_in_range<kFused>(max_of(-104, -std::fabs(y)));
+  return (y < 0 ? product(x, e) : x) / (e + 1);
+}
+
+}  // namespace impl
+
+template <bool kFused = true>
+float exp(float x) {
+  return impl::exp_in_range<kFused>(impl::max_of(-104, impl::min_of(89, x)));
+}
+
+template <bool kFused = true>
+float exp_normal(float x) {
+  float shifted;
+  const float r = impl::reduce_exp<kFused>(impl::max_of(-88, x), 127, shifted);
+  return product(impl::exp_reduced<kFused>(r),
+                 impl::power_of(std::bit_cast<std::uint32_t>(shifted)));
+}
+
+template <bool kFused = true>
+float log(float x) {
+  using L = std::numeric_limits<float>;
+  if (!(x < L::infinity())) return x;
+  if (x < 0) return L::quiet_NaN();
+  if (x == 0) return -L::infinity();
+  const bool subnormal = x < L::min();
+  const auto bits = std::bit_cast<std::int32_t>(subnormal ? product(x, 0x1p23f) : x);
+  const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;
+  const float m = std::bit_cast<float>(bits - exponent * (1 << 23));
+  const float k = static_cast<float>(exponent) + (subnormal ? -23.0f : 0.0f), f = m - 1;
+  const float t = impl::polynomial<kFused>(
+      f, -0.5f, 0x1.555548p-2f, -0x1.000032p-2f, 0x1.99a4a4p-3f, -0x1.5543e6p-3f, 0x1.23207ap-3f,
+      -0x1.ffcb2ap-4f, 0x1.ec577ap-4f, -0x1.c931dcp-4f, 0x1.da999ap-5f);
+  const float lower = mul_add<kFused>(product(f, f), t, product(k, 0x1.7f7d1cp-20f));
+  return mul_add<kFused>(0x1.62e4p-1f, k, f + lower);
+}
+
+template <bool kFused = true>
+float tanh(float x) {
+  const float a = std::fabs(x), u = product(x, x);
+  const float p = impl::polynomial<kFused>(u, -0x1.555532p-2f, 0x1.1106f6p-3f, -0x1.b835ap-5f,
+                                           0x1.51f882p-6f, -0x1.750a36p-8f);
+  const float inner = mul_add<kFused>(product(a, u), p, a);
+  float shifted;
+  const float r = impl::reduce_exp<kFused>(impl::min_of(20, a + a), 127, shifted);
+  const float scale = impl::power_of(std::bit_cast<std::uint32_t>(shifted));
+  const float outer = 1 - 2 / mul_add<kFused>(scale, impl::exp_reduced<kFused>(r), 1);
+  return std::copysign(a < 0.625f ? inner : outer, x);
+}
+
+template <bool kFused = true>
+float erf(float x) {
+  const float a = std::fabs(x);
+  const float inner =
+      mul_add<kFused>(a,
+                      impl::polynomial<kFused>(product(x, x), 0x1.06eba8p-3f, -0x1.812738p-2f,
+                                               0x1.ce2c36p-4f, -0x1.b7f87ap-6f, 0x1.549474p-8f,
+                                               -0x1.af466cp-11f, 0x1.9e1f8cp-14f, -0x1.bdc6bap-18f),
+                      a);
+  float q =
+      impl::polynomial<kFused>(impl::min_of(4, a), 0x1.ffc9ep-1f, -0x1.1c30b6p-4f, -0x1.3a84fap-5f,
+                               -0x1.c65218p-9f, 0x1.670d5cp-9f, -0x1.0db876p-12f);
+  for (int i = 0; i < 4; ++i) q = product(q, q);
+  return std::copysign(a < 1.375f ? inner : 1 - q, x);
+}
+
+template <bool kFused = true>
+float sigmoid(float x) {
+  const float e = impl::exp_in_range<kFused>(impl::max_of(-104, -std::fabs(x)));
+  const float z = e / (e + 1), y = x < 0 ? e : 1;
+  return mul_add<kFused>(-y, z, y);
+}
+
+template <bool kFused = true>
+float gelu(float x) {
+  x = impl::max_of(-6, x);
+  const float half = product(x, 0.5f);
+  return mul_add<kFused>(half, erf<kFused>(product(x, 0x1.6a09e6p-1f)), half);
+}
+
+template <bool kFused = true>
+float gelu_tanh(float x) {
+  x = impl::max_of(-12, x);
+  const float slope = mul_add<kFused>(0x1.2444f2p-4f, product(x, x), 0x1.988454p+0f);
+  return impl::times_sigmoid<kFused>(x, product(x, slope));
+}
+
+template <bool kFused = true>
+float silu(float x) {
+  x = impl::max_of(-110, x);
+  return impl::times_sigmoid<kFused>(x, x);
+}
+
+inline float hard_swish(float x) {
+  x = impl::max_of(-3, x);
+  return product(x, product(impl::min_of(6, x + 3), 0x1.555556p-3f));
+}
+
+}  // namespace tessera::ref
+
+#endif  // TESSERA_REF_MATH_H_

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// The specification of softmax, as loops.
+#ifndef TESSERA_REF_SOFTMAX_H_
+#define TESSERA_REF_SOFTMAX_H_
+
+#include <limits>
+#include <type_traits>
+
+#include "tessera/core/view.h"
+#include "tessera/ref/lane_sums.h"
+#include "tessera/ref/math.h"
+
+namespace tessera::ref {
+
+// One row, of which `length` elements count. Exactly as tessera::softmax and, with kLog, tessera::log_softmax;
+// kFused: on targets with fused multiply-add.
+template <bool kLog, bool kFused = true, class X, class Y>
+void softmax_row(const View<const X, 1>& x, const View<Y, 1>& y, float scale, index_t length) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  float most = -kInf;
+  for (index_t i = 0; i < length; ++i) {
+    const auto value = static_cast<float>(x(i));
+    if (value > most) most = value;
+  }
+  most = most == -kInf ? 0 : most + 0.0f;  // not -0
+  const auto logit = [&](index_t i) { return product(static_cast<float>(x(i)) - most, scale); };
+  const float sum =
+      lane_sum(length, [&](float part, index_t i) { return part + exp_normal<kFused>(logit(i)); });
+  const float factor = sum == 0 ? 0 : 1 / sum, log_sum = sum == 0 ? 0 : ref::log<kFused>(sum);
+  for (index_t i = 0; i < length; ++i) {
+    y(i) =
+        static_cast<Y>(kLog ? logit(i) - log_sum : product(exp_normal<kFused>(logit(i)), factor));
+  }
+  for (index_t i = length; i < y.extent(0); ++i) y(i) = static_cast<Y>(kLog ? -kInf : 0.0f);
+}
+
+}  // namespace tessera::ref
+
+#endif  // TESSERA_REF_SOFTMAX_H_
