@@ -9,7 +9,9 @@
 #include "tessera/core/cache.h"
 #include "tessera/core/check.h"
 #include "tessera/core/context.h"
+#include "tessera/core/double_math.h"
 #include "tessera/core/dtype.h"
+#include "tessera/core/elementwise_ops.h"
 #include "tessera/core/isa.h"
 #include "tessera/core/layout.h"
 #include "tessera/core/minifloat.h"
@@ -41,6 +43,7 @@
 #include "tessera/ref/affine_quantize.h"
 #include "tessera/ref/block_formats.h"
 #include "tessera/ref/conv.h"
+#include "tessera/ref/elementwise.h"
 #include "tessera/ref/fp8_quantize.h"
 #include "tessera/ref/gemm.h"
 #include "tessera/ref/hadamard.h"
@@ -50,6 +53,7 @@
 #include "tessera/ref/pad.h"
 #include "tessera/ref/pool.h"
 #include "tessera/ref/resize.h"
+#include "tessera/ref/rope.h"
 #include "tessera/ref/softmax.h"
 
 #endif  // TESSERA_TESSERA_H_

@@ -9,8 +9,10 @@
 #define TESSERA_KERNELS_NN_INL_H_
 #endif
 
+#include "tessera/kernels/elementwise-inl.h"
 #include "tessera/kernels/nn_kernels.h"
 #include "tessera/kernels/norm-inl.h"
+#include "tessera/kernels/rope-inl.h"
 #include "tessera/kernels/softmax-inl.h"
 #include "tessera/kernels/vector_rows-inl.h"
 #include "tessera/simd/simd-inl.h"
@@ -18,13 +20,16 @@
 TESSERA_BEGIN_TARGET
 
 inline detail::NnKernels nn_kernels() {
-  return {.load = &rows::load_row,
-          .store = &rows::store_row,
-          .softmax = &softmax::softmax,
-          .log_softmax = &softmax::log_softmax,
-          .rms_norm = &norm::normalize<false>,
-          .layer_norm = &norm::normalize<true>,
-          .add_rows = &norm::add_rows};
+  detail::NnKernels kernels{.load = &rows::load_row,
+                            .store = &rows::store_row,
+                            .softmax = &softmax::softmax,
+                            .log_softmax = &softmax::log_softmax,
+                            .rms_norm = &norm::normalize<false>,
+                            .layer_norm = &norm::normalize<true>,
+                            .rope_halves = &rope::halves,
+                            .rope_neighbours = &rope::neighbours};
+  elementwise::set_kernels(kernels);
+  return kernels;
 }
 
 TESSERA_END_TARGET

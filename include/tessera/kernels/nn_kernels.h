@@ -5,6 +5,7 @@
 #define TESSERA_KERNELS_NN_KERNELS_H_
 
 #include "tessera/core/dtype.h"
+#include "tessera/core/elementwise_ops.h"
 #include "tessera/core/view.h"
 
 namespace tessera::detail {
@@ -25,15 +26,25 @@ struct NormRow {
 };
 using NormKernel = void (*)(const NormRow& row);
 
-// to[i] = a[i] + b[i]. `to` may be a or b.
-using AddRows = void (*)(const float* a, const float* b, float* to, index_t n);
+// `pairs` pairs of x turned by angles with these cosines and sines. y may be x.
+using RopeKernel = void (*)(const float* x, const float* cos, const float* sin, float* y,
+                            index_t pairs);
+
+// y may be an operand.
+using UnaryKernel = void (*)(const float* x, float* y, index_t n);
+using BinaryKernel = void (*)(const float* a, const float* b, float* y, index_t n);
 
 struct NnKernels {
   LoadRow load = nullptr;
   StoreRow store = nullptr;
   SoftmaxKernel softmax = nullptr, log_softmax = nullptr;
   NormKernel rms_norm = nullptr, layer_norm = nullptr;
-  AddRows add_rows = nullptr;
+  RopeKernel rope_halves = nullptr, rope_neighbours = nullptr;
+  UnaryKernel unary[kUnaryOps] = {};
+  BinaryKernel binary[kBinaryOps] = {};
+
+  UnaryKernel of(UnaryOp op) const { return unary[static_cast<int>(op)]; }
+  BinaryKernel of(BinaryOp op) const { return binary[static_cast<int>(op)]; }
 };
 
 }  // namespace tessera::detail

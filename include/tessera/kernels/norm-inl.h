@@ -81,14 +81,6 @@ void normalize(const NormRow& r) {
   }
 }
 
-inline void add_rows(const float* a, const float* b, float* to, index_t n) {
-  const Tag<float, kHasLmul ? 8 : 1> d;
-  for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-    store_part<kAll>(d, add(load_part<kAll>(d, a + i, count), load_part<kAll>(d, b + i, count)),
-                     to + i, count);
-  });
-}
-
 }  // namespace norm
 
 TESSERA_END_TARGET

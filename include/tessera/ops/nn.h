@@ -3,7 +3,10 @@
 #ifndef TESSERA_OPS_NN_H_
 #define TESSERA_OPS_NN_H_
 
+#include "tessera/ops/elementwise.h"
 #include "tessera/ops/norm.h"
+#include "tessera/ops/rope.h"
+#include "tessera/ops/rope_table.h"
 #include "tessera/ops/softmax.h"
 
 #endif  // TESSERA_OPS_NN_H_

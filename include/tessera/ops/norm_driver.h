@@ -12,6 +12,7 @@
 #include "tessera/core/affine.h"
 #include "tessera/core/check.h"
 #include "tessera/core/dtype.h"
+#include "tessera/core/elementwise_ops.h"
 #include "tessera/core/quantized.h"
 #include "tessera/core/view.h"
 #include "tessera/kernels/nn_kernels.h"
@@ -125,8 +126,8 @@ TESSERA_LIBRARY_FUNCTION void checked_norm(const NormProblem& p) {
     float* const line = scratch.of(task);
     const float* from = load_row(kernels, p.x, i, cols, line);
     if (adds) {
-      kernels.add_rows(from, load_row(kernels, o.residual.memory(), i, cols, line + cols), line,
-                       cols);
+      kernels.of(BinaryOp::kAdd)(from, load_row(kernels, o.residual.memory(), i, cols, line + cols),
+                                 line, cols);
       from = line;
       if (o.sum.is_given()) {
         store_row(kernels, line, o.sum.memory(), i, cols);

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Functions of one and of two rows of f32.
+
+#if defined(TESSERA_KERNELS_ELEMENTWISE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_ELEMENTWISE_INL_H_
+#undef TESSERA_KERNELS_ELEMENTWISE_INL_H_
+#else
+#define TESSERA_KERNELS_ELEMENTWISE_INL_H_
+#endif
+
+#include <cstddef>
+
+#include "tessera/core/elementwise_ops.h"
+#include "tessera/core/view.h"
+#include "tessera/kernels/math-inl.h"
+#include "tessera/kernels/nn_kernels.h"
+#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+namespace elementwise {
+
+template <UnaryOp kOp, class D>
+TESSERA_INLINE Vec<D> unary_of(D d, Vec<D> x) {
+  switch (kOp) {
+    case UnaryOp::kRelu:
+      return max(zero(d), x);
+    case UnaryOp::kSilu:
+      return silu(d, x);
+    case UnaryOp::kGelu:
+      return gelu(d, x);
+    case UnaryOp::kGeluTanh:
+      return gelu_tanh(d, x);
+    case UnaryOp::kSigmoid:
+      return sigmoid(d, x);
+    case UnaryOp::kTanh:
+      return tanh(d, x);
+    case UnaryOp::kErf:
+      return erf(d, x);
+    case UnaryOp::kHardSwish:
+      return hard_swish(d, x);
+    case UnaryOp::kExp:
+      return exp(d, x);
+    case UnaryOp::kLog:
+      return log(d, x);
+    case UnaryOp::kSqrt:
+      return sqrt(x);
+    case UnaryOp::kAbs:
+      return abs(x);
+    case UnaryOp::kNeg:
+      return neg(x);
+    case UnaryOp::kSquare:
+      return mul(x, x);
+    default:
+      return div(set(d, 1.0f), x);
+  }
+}
+
+template <BinaryOp kOp, class V>
+TESSERA_INLINE V binary_of(V a, V b) {
+  switch (kOp) {
+    case BinaryOp::kAdd:
+      return add(a, b);
+    case BinaryOp::kSub:
+      return sub(a, b);
+    case BinaryOp::kMul:
+      return mul(a, b);
+    case BinaryOp::kDiv:
+      return div(a, b);
+    case BinaryOp::kMin:
+      return select(eq(a, a), min(a, b), a);
+    default:
+      return select(eq(a, a), max(a, b), a);
+  }
+}
+
+// Those that keep no constants.
+template <UnaryOp kOp>
+inline constexpr bool kIsCheap = kOp == UnaryOp::kRelu || kOp >= UnaryOp::kSqrt;
+
+template <UnaryOp kOp>
+void unary(const float* x, float* y, index_t n) {
+  const Tag<float, kHasLmul && kIsCheap<kOp> ? 8 : 1> d;
+  rows::for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    rows::store_part<kAll>(d, unary_of<kOp>(d, rows::load_part<kAll>(d, x + i, count)), y + i,
+                           count);
+  });
+}
+
+template <BinaryOp kOp>
+void binary(const float* a, const float* b, float* y, index_t n) {
+  const Tag<float, kHasLmul ? 8 : 1> d;
+  rows::for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    const auto va = rows::load_part<kAll>(d, a + i, count);
+    const auto vb = rows::load_part<kAll>(d, b + i, count);
+    rows::store_part<kAll>(d, binary_of<kOp>(va, vb), y + i, count);
+  });
+}
+
+template <int kOp = 0>
+void set_kernels(detail::NnKernels& kernels) {
+  kernels.unary[kOp] = &unary<static_cast<UnaryOp>(kOp)>;
+  if constexpr (kOp < kBinaryOps) kernels.binary[kOp] = &binary<static_cast<BinaryOp>(kOp)>;
+  if constexpr (kOp + 1 < kUnaryOps) set_kernels<kOp + 1>(kernels);
+}
+
+}  // namespace elementwise
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_ELEMENTWISE_INL_H_
