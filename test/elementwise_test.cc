@@ -314,9 +314,9 @@ TEST_CASE("elementwise functions refuse wrong arguments and write nothing", "[el
       "elementwise: y: expected strides that visit each element once, each beyond the reach of the "
       "smaller, got extents {3, 4}, strides {0, 1}");
   CHECK(error_of([&] { swiglu(row_major(x, {4, 5}), row_major(y, {4, 3})); }) ==
-        "gated: x: expected extents {4, 3}, those of y, with twice as many columns, got {4, 5}");
+        "swiglu: x: expected extents {4, 3}, those of y, with twice as many columns, got {4, 5}");
   CHECK(error_of([&] { geglu(row_major(x, {3, 6}), row_major(y, {4, 3})); }) ==
-        "gated: x: expected extents {4, 3}, those of y, with twice as many columns, got {3, 6}");
+        "geglu: x: expected extents {4, 3}, those of y, with twice as many columns, got {3, 6}");
   CHECK(y == std::vector<float>(24, 7.0f));
   CHECK(x == std::vector<float>(24, 1.0f));
 

@@ -34,6 +34,13 @@ TESSERA_TEST_FUNCTION(Gelu, gelu)
 TESSERA_TEST_FUNCTION(GeluTanh, gelu_tanh)
 TESSERA_TEST_FUNCTION(Silu, silu)
 TESSERA_TEST_FUNCTION(HardSwish, hard_swish)
+// Of the numbers that it takes.
+struct Exp2Normal {
+  template <class D>
+  static TESSERA_INLINE Vec<D> apply(D d, Vec<D> x) {
+    return TESSERA_NAMESPACE::exp2_normal(d, min(set(d, 127.0f), x));
+  }
+};
 #undef TESSERA_TEST_FUNCTION
 
 template <class F, class D>
@@ -48,9 +55,10 @@ void map(const float* in, float* out, size_t n) {
 template <int LMUL>
 void add_tags(TagTables& tags) {
   using D = Tag<float, LMUL>;
-  tags.push_back({LMUL,
-                  {&map<Exp, D>, &map<Log, D>, &map<Tanh, D>, &map<Erf, D>, &map<Sigmoid, D>,
-                   &map<Gelu, D>, &map<GeluTanh, D>, &map<Silu, D>, &map<HardSwish, D>}});
+  tags.push_back(
+      {LMUL,
+       {&map<Exp, D>, &map<Log, D>, &map<Tanh, D>, &map<Erf, D>, &map<Sigmoid, D>, &map<Gelu, D>,
+        &map<GeluTanh, D>, &map<Silu, D>, &map<HardSwish, D>, &map<Exp2Normal, D>}});
   if constexpr (kHasLmul && LMUL < 8) add_tags<2 * LMUL>(tags);
 }
 

@@ -64,6 +64,8 @@ double ref_gelu_tanh(double x) {
 double ref_silu(double x) { return x == -kInf ? 0 : x / (1 + std::exp(-x)); }
 double ref_hard_swish(double x) { return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6; }
 
+double ref_exp2_normal(double x) { return x < -126.5 ? 0 : std::exp2(x > 127 ? 127 : x); }
+
 // The largest error: `ulps`, or for x below `from` the difference `absolute`.
 struct Bound {
   double ulps;
@@ -93,6 +95,7 @@ constexpr Spec kSpecs[] = {
      0x17d87650f0cc9f1e},
     {kSilu, "silu", ref_silu, {3.35, -87, 0x1p-142}, {3.35, -87, 0x1p-142}, 0x1a3c62afc63989ef},
     {kHardSwish, "hard_swish", ref_hard_swish, {2.49}, {2.49}, 0x908cc5e13bbcd16d},
+    {kExp2Normal, "exp2_normal", ref_exp2_normal, {2.0}, {2.3}, 0x4d6abf720f610f2f},
 };
 
 // ---- Errors
@@ -307,6 +310,14 @@ TEST_CASE("math: special values", "[math]") {
       {kHardSwish, kInf, kInf},
       {kHardSwish, -kMost, -0.0f},
       {kHardSwish, -kInf, -0.0f},
+      {kExp2Normal, 0.0f, 1.0f},
+      {kExp2Normal, -0.0f, 1.0f},
+      {kExp2Normal, -3.0f, 0.125f},
+      {kExp2Normal, -126.0f, 0x1p-126f},
+      {kExp2Normal, -127.0f, 0.0f},
+      {kExp2Normal, -kMost, 0.0f},
+      {kExp2Normal, -kInf, 0.0f},
+      {kExp2Normal, 127.0f, 0x1p127f},
   };
   for (const RegisteredTarget& target : supported_targets()) {
     for (const TagTable& tag : target.table()) {

@@ -21,6 +21,7 @@ enum Function {
   kGeluTanh,
   kSilu,
   kHardSwish,
+  kExp2Normal,
   kFunctions
 };
 

@@ -166,13 +166,13 @@ TEST_CASE("softmax is close to the exact one", "[softmax]") {
       for (const float v : x) sum += std::exp(static_cast<double>(v));
       for (std::size_t i = 0; i < cols; ++i) {
         const double exact = std::exp(static_cast<double>(x[i])) / sum;
-        // x - m is at most 32 in magnitude: its rounding moves e by 2^-24 * 32 of itself.
+        // x - m is at most 32 in magnitude: three roundings of it and its factor move e by 3 * 2^-24 * 32 of itself.
         worst = std::max(worst, std::fabs(static_cast<double>(y[i]) - exact) / exact);
         worst_log = std::max(worst_log, std::fabs(static_cast<double>(log_y[i]) - std::log(exact)));
         total += static_cast<double>(y[i]);
       }
       CAPTURE(cols);
-      CHECK(worst < 0x1p-20 + 0x1p-19);
+      CHECK(worst < 0x1p-20 + 0x1.8p-18);
       CHECK(worst_log < 0x1p-18);
       CHECK(std::fabs(total - 1) < 0x1p-18);
     }
@@ -246,7 +246,7 @@ TEST_CASE("softmax does not depend on threads", "[softmax]") {
 }
 
 TEST_CASE("softmax: the same bits everywhere", "[softmax][reproducibility]") {
-  constexpr std::uint64_t kGolden = 0xf8e2ae3aa51d0b83;
+  constexpr std::uint64_t kGolden = 0xd5f23e4d94ba55a9;
   for_each_target([](Target target) {
     Context context;
     context.target = target;

@@ -66,12 +66,20 @@ TESSERA_INLINE Vec<D> logits(D d, const float* x, size_t n, float offset, float 
   return mul_scalar(d, scale, sub(load_part<kAll>(d, x, n), set(d, offset)));
 }
 
+// e^x = 2^(x / ln 2).
+inline float to_powers_of_two(float scale) {
+  const Tag<float> d;
+  float result;
+  store_n(d, mul_scalar(d, 0x1.715476p+0f, set(d, scale)), &result, 1);
+  return result;
+}
+
 // y may be x.
 inline void softmax(const float* x, float* y, index_t n, float scale) {
-  const float offset = offset_of(x, n);
+  const float offset = offset_of(x, n), scale2 = to_powers_of_two(scale);
   const float sum = lane_sum<true>(
       n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
-        const auto e = exp_normal(d, logits<kAll>(d, x + i, count, offset, scale));
+        const auto e = exp2_normal(d, logits<kAll>(d, x + i, count, offset, scale2));
         store_part<kAll>(d, e, y + i, count);
         return add(part, e);
       });
@@ -83,10 +91,10 @@ inline void softmax(const float* x, float* y, index_t n, float scale) {
 }
 
 inline void log_softmax(const float* x, float* y, index_t n, float scale) {
-  const float offset = offset_of(x, n);
+  const float offset = offset_of(x, n), scale2 = to_powers_of_two(scale);
   float sum = lane_sum<true>(
       n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
-        return add(part, exp_normal(d, logits<kAll>(d, x + i, count, offset, scale)));
+        return add(part, exp2_normal(d, logits<kAll>(d, x + i, count, offset, scale2)));
       });
   if (sum == 0) {
     sum = 1;

@@ -66,6 +66,27 @@ TensorMemory float_result(const Y& y) {
 void checked_gated_halves(const char* function, UnaryOp op, const TensorMemory& x,
                           const TensorMemory& y, const GatedOptions& options);
 
+template <class G, class Up, class Y>
+void gated(const char* function, UnaryOp op, const G& gate, const Up& up, const Y& y,
+           const ElementwiseOptions& options) {
+  checked_elementwise({function,
+                       ElementwiseProblem::Kind::kGated,
+                       op,
+                       {},
+                       "gate",
+                       "up",
+                       float_tensor(gate),
+                       float_tensor(up),
+                       float_result(y),
+                       options.context});
+}
+
+template <class X, class Y>
+void gated(const char* function, UnaryOp op, const X& x, const Y& y, const GatedOptions& options) {
+  checked_gated_halves(function, op, FloatView<2>(x).memory(), MutableFloatView<2>(y).memory(),
+                       options);
+}
+
 }  // namespace impl
 
 // y[i] = op(x[i]) for each element.
@@ -120,16 +141,7 @@ void elementwise(BinaryOp op, const A& a, const B& b, const Y& y,
 template <class G, class Up, class Y>
 void gated(UnaryOp op, const G& gate, const Up& up, const Y& y,
            const ElementwiseOptions& options = {}) {
-  impl::checked_elementwise({"gated",
-                             impl::ElementwiseProblem::Kind::kGated,
-                             op,
-                             {},
-                             "gate",
-                             "up",
-                             impl::float_tensor(gate),
-                             impl::float_tensor(up),
-                             impl::float_result(y),
-                             options.context});
+  impl::gated("gated", op, gate, up, y, options);
 }
 
 // The same of gates and ups in one matrix, such as one product gives: x [rows, 2 n] to y [rows, n]. Not in place, but y
@@ -138,28 +150,27 @@ void gated(UnaryOp op, const G& gate, const Up& up, const Y& y,
 // Errors: as above, and extents of x that are not those of y with twice as many columns.
 template <class X, class Y>
 void gated(UnaryOp op, const X& x, const Y& y, const GatedOptions& options = {}) {
-  impl::checked_gated_halves("gated", op, FloatView<2>(x).memory(), MutableFloatView<2>(y).memory(),
-                             options);
+  impl::gated("gated", op, x, y, options);
 }
 
 // gated with kSilu.
 template <class G, class Up, class Y>
 void swiglu(const G& gate, const Up& up, const Y& y, const ElementwiseOptions& options = {}) {
-  gated(UnaryOp::kSilu, gate, up, y, options);
+  impl::gated("swiglu", UnaryOp::kSilu, gate, up, y, options);
 }
 template <class X, class Y>
 void swiglu(const X& x, const Y& y, const GatedOptions& options = {}) {
-  gated(UnaryOp::kSilu, x, y, options);
+  impl::gated("swiglu", UnaryOp::kSilu, x, y, options);
 }
 
 // gated with kGelu.
 template <class G, class Up, class Y>
 void geglu(const G& gate, const Up& up, const Y& y, const ElementwiseOptions& options = {}) {
-  gated(UnaryOp::kGelu, gate, up, y, options);
+  impl::gated("geglu", UnaryOp::kGelu, gate, up, y, options);
 }
 template <class X, class Y>
 void geglu(const X& x, const Y& y, const GatedOptions& options = {}) {
-  gated(UnaryOp::kGelu, x, y, options);
+  impl::gated("geglu", UnaryOp::kGelu, x, y, options);
 }
 
 }  // namespace tessera::inline TESSERA_ABI

@@ -58,10 +58,10 @@ void softmax(const char* function, bool log, const X& x, const Y& y, const Softm
 // options.lengths: of row i the first lengths[i] elements count; the others are not read, and their results are 0
 // (of log_softmax -infinity).
 //
-// Numerics: in f32. With m the largest element of the row, e = exp((x - m) * scale), which is 0 where that would be
+// Numerics: in f32. With m the largest element of the row, e = 2^((x - m) * (scale / ln 2)), which is 0 where that would be
 // below 2^-126.5; s = the sum of e, in 32 virtual lanes (ref/lane_sums.h); y = e * (1 / s), rounded to U. The same bits
 // on every target with FMA, with any strides and number of threads. For cols up to 2^20 the error is below 2^-20 of
-// the result, plus 2^-24 |x - m| scale times the result, plus the rounding to U.
+// the result, plus 3 * 2^-24 |x - m| scale times the result, plus the rounding to U.
 //
 // Elements of -infinity are masked: their results are 0, also where all are (log_softmax: -infinity). A NaN or
 // +infinity makes all results of its row NaN.

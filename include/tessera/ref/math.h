@@ -83,11 +83,14 @@ float exp(float x) {
 }
 
 template <bool kFused = true>
-float exp_normal(float x) {
-  float shifted;
-  const float r = impl::reduce_exp<kFused>(impl::max_of(-88, x), 127, shifted);
-  return product(impl::exp_reduced<kFused>(r),
-                 impl::power_of(std::bit_cast<std::uint32_t>(shifted)));
+float exp2_normal(float x) {
+  x = impl::max_of(-127, x);
+  constexpr float kShift = 0x1.8p23f + 127;
+  const float shifted = x + kShift;
+  const float f = x - (shifted - kShift);
+  const float y = impl::polynomial<kFused>(f, 1, 0x1.62e42ap-1f, 0x1.ebf9c2p-3f, 0x1.c6b6dap-5f,
+                                           0x1.3ce8b2p-7f, 0x1.5bd97cp-10f);
+  return product(y, impl::power_of(std::bit_cast<std::uint32_t>(shifted)));
 }
 
 template <bool kFused = true>
