@@ -5,6 +5,7 @@
 
 #include "tessera/config.h"
 #include "tessera/core/affine.h"
+#include "tessera/core/attention.h"
 #include "tessera/core/block_formats.h"
 #include "tessera/core/cache.h"
 #include "tessera/core/check.h"
@@ -22,6 +23,7 @@
 #include "tessera/core/window.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/affine_quantize.h"
+#include "tessera/ops/attention.h"
 #include "tessera/ops/calibration.h"
 #include "tessera/ops/conv.h"
 #include "tessera/ops/conv_algorithm.h"
@@ -41,6 +43,7 @@
 #include "tessera/ops/row_statistics.h"
 #include "tessera/ops/zero_points.h"
 #include "tessera/ref/affine_quantize.h"
+#include "tessera/ref/attention.h"
 #include "tessera/ref/block_formats.h"
 #include "tessera/ref/conv.h"
 #include "tessera/ref/elementwise.h"

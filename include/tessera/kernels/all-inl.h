@@ -10,6 +10,7 @@
 #define TESSERA_KERNELS_ALL_INL_H_
 #endif
 
+#include "tessera/kernels/attention-inl.h"
 #include "tessera/kernels/block_formats-inl.h"
 #include "tessera/kernels/depthwise-inl.h"
 #include "tessera/kernels/gemm-inl.h"
@@ -69,6 +70,7 @@ inline detail::KernelTable kernel_table() {
   table.blocks = block_kernels();
   table.image = image_kernels();
   table.nn = nn_kernels();
+  table.attention = attention_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
 #if !TESSERA_INHERITS_WEIGHTS

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "tessera/core/isa.h"
+#include "tessera/kernels/attention_kernels.h"
 #include "tessera/kernels/block_kernels.h"
 #include "tessera/kernels/depthwise_kernels.h"
 #include "tessera/kernels/gemm_kernels.h"
@@ -33,6 +34,7 @@ struct KernelTable {
   BlockKernels blocks{};
   ImageKernels image{};
   NnKernels nn{};
+  AttentionKernels attention{};
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -72,6 +74,7 @@ struct KernelTable {
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
     if (image.f32.max_pool == nullptr) image = slower.image;
     if (nn.load == nullptr) nn = slower.nn;
+    if (attention.weigh == nullptr) attention = slower.attention;
   }
 };
 

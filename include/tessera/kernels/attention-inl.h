@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Softmax between the two products of attention, with weights of 2^(score - exponent) where the exponent is an
+// integer: a new one rescales what was summed before without rounding. After Milakov and Gimelshein, "Online
+// normalizer calculation for softmax", arXiv:1805.02867.
+
+#if defined(TESSERA_KERNELS_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_ATTENTION_INL_H_
+#undef TESSERA_KERNELS_ATTENTION_INL_H_
+#else
+#define TESSERA_KERNELS_ATTENTION_INL_H_
+#endif
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "tessera/kernels/attention_kernels.h"
+#include "tessera/kernels/convert-inl.h"
+#include "tessera/kernels/epilogue-inl.h"
+#include "tessera/kernels/math-inl.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+namespace attention {
+
+using detail::AttentionMaskRows;
+using detail::AttentionMerge;
+using detail::AttentionResults;
+using detail::AttentionRow;
+using detail::AttentionScores;
+
+using RowTag = Tag<float, kHasLmul ? 4 : 1>;
+
+inline constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
+inline constexpr index_t kSumLanes = 32;
+
+// 2^x of x <= 0, which is never subnormal: 0 below -126.5. Error < 0.8 ulp. Minimax as in math-inl.h, with a relative
+// error of 2^-26.2.
+template <class D>
+TESSERA_INLINE Vec<D> exp2_of_negative(D d, Vec<D> x) {
+  const Rebind<uint32_t, D> du;
+  const auto shift = set(d, 0x1.8p23f + 127);
+  x = max(set(d, -127.0f), x);
+  const auto shifted = add(x, shift);
+  const auto r = sub(x, sub(shifted, shift));
+  const auto y = polynomial(d, r, 1.0f, 0x1.62e43p-1f, 0x1.ebfb94p-3f, 0x1.c6af9ep-5f,
+                            0x1.3b6816p-7f, 0x1.5ef4dcp-10f, 0x1.17999cp-13f);
+  return mul(y, bit_cast(d, shl<23>(bit_cast(du, shifted))));
+}
+
+// f(i, n) for vectors of n lanes at i: whole ones, and one that may not be.
+template <class D, class F>
+TESSERA_INLINE void for_vectors(D d, index_t begin, index_t end, F f) {
+  const auto step = static_cast<index_t>(lanes(d));
+  index_t i = begin;
+  for (; i + step <= end; i += step) f.template operator()<true>(i, lanes(d));
+  if (i < end) f.template operator()<false>(i, static_cast<size_t>(end - i));
+}
+
+template <bool kWhole, class D>
+TESSERA_INLINE Vec<D> load_part(D d, const float* p, size_t n) {
+  if constexpr (kWhole) return load(d, p);
+  return load_n(d, p, n);
+}
+template <bool kWhole, class D>
+TESSERA_INLINE void store_part(D d, Vec<D> v, float* p, size_t n) {
+  if constexpr (kWhole) {
+    store(d, v, p);
+  } else {
+    store_n(d, v, p, n);
+  }
+}
+
+// 2^x of an integer x <= 0; 0 where that is no normal number, or x no number.
+TESSERA_INLINE float power_of_two(float x) {
+  if (!(x >= -126)) return 0;
+  const auto bits = static_cast<uint32_t>(static_cast<int32_t>(x) + 127) << 23;
+  float y;
+  std::memcpy(&y, &bits, sizeof y);
+  return y;
+}
+
+template <class F>
+TESSERA_INLINE float of_scalar(float x, F f) {
+  const Tag<float> d;
+  float y;
+  store_n(d, f(d, set(d, x)), &y, 1);
+  return y;
+}
+
+// Column j of 32 adds up p[j], p[j + 32], .. in order; the columns are added as a tree of halves. No element is -0.
+TESSERA_INLINE float sum_of_weights(const float* p, index_t n) {
+  const Tag<float> d;
+  const auto step = static_cast<index_t>(lanes(d));
+  alignas(64) float columns[kSumLanes];
+  for (index_t j = 0; j < kSumLanes; j += step) {
+    const auto left = static_cast<size_t>(kSumLanes - j);
+    auto sum = load_n(d, p + j, left);
+    for (index_t i = kSumLanes; i < n; i += kSumLanes) sum = add(sum, load_n(d, p + i + j, left));
+    store_n(d, sum, columns + j, left);
+  }
+  index_t count = kSumLanes;
+  while (count > step) {
+    count /= 2;
+    for (index_t j = 0; j < count; j += step) {
+      const auto left = static_cast<size_t>(count - j);
+      store_n(d, add(load_n(d, columns + j, left), load_n(d, columns + count + j, left)),
+              columns + j, left);
+    }
+  }
+  return reduce_add(d, load_n(d, columns, static_cast<size_t>(count)));
+}
+
+inline float largest_of(const float* s, index_t n) {
+  const RowTag d;
+  auto largest = set(d, -std::numeric_limits<float>::infinity());
+  const auto none = largest;
+  for_vectors(d, 0, n, [&]<bool kWhole>(index_t i, size_t count) TESSERA_LAMBDA {
+    if constexpr (kWhole) {
+      largest = max(load(d, s + i), largest);
+    } else {
+      largest = max(select(first_n(d, count), load_n(d, s + i, count), none), largest);
+    }
+  });
+  return reduce_max(d, largest);
+}
+
+// Values of the mask for columns [begin, end): of bool 0 and -infinity.
+inline const float* mask_values(const AttentionMaskRows& m, const void* mask, index_t begin,
+                                index_t end, float* buffer) {
+  if (m.dtype == DType::kU8) {
+    const auto* const visible = static_cast<const uint8_t*>(mask);
+    for (index_t i = begin; i < end; ++i) {
+      buffer[i] = visible[i * m.stride] != 0 ? 0.0f : -std::numeric_limits<float>::infinity();
+    }
+    return buffer;
+  }
+  if (m.dtype == DType::kF32 && m.stride == 1) return static_cast<const float*>(mask);
+  convert_row(m.dtype, advance(mask, m.dtype, begin * m.stride), m.stride, buffer + begin,
+              end - begin);
+  return buffer;
+}
+
+// score = cap_out * tanh(cap_in * score), or scale * score.
+inline void scale_row(const AttentionScores& a, float* s, index_t begin, index_t end) {
+  const Tag<float> d;
+  for_vectors(d, begin, end, [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
+    const auto x = load_part<kWhole>(d, s + i, n);
+    if (a.cap_out > 0) {
+      store_part<kWhole>(d, mul(set(d, a.cap_out), tanh(d, mul(set(d, a.cap_in), x))), s + i, n);
+    } else {
+      store_part<kWhole>(d, mul(set(d, a.scale), x), s + i, n);
+    }
+  });
+}
+
+// score -= slope * distance
+inline void add_slope(const AttentionRow& row, float* s) {
+  const RowTag d;
+  const auto position = set(d, static_cast<float>(row.position));
+  for_vectors(
+      d, row.visible.begin, row.visible.end, [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
+        const auto at = load_part<kWhole>(d, detail::kBlockIndices.data() + i, n);
+        const auto x = load_part<kWhole>(d, s + i, n);
+        store_part<kWhole>(d, mul_add_scalar(d, -row.slope, abs(sub(position, at)), x), s + i, n);
+      });
+}
+
+inline void add_mask(const AttentionScores& a, const AttentionRow& row, float* s) {
+  const RowTag d;
+  alignas(64) float buffer[kAttentionBlock];
+  const float* const mask =
+      mask_values(a.mask, row.mask, row.visible.begin, row.visible.end, buffer);
+  const auto none = set(d, -std::numeric_limits<float>::infinity());
+  for_vectors(d, row.visible.begin, row.visible.end,
+              [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
+                const auto bias = load_part<kWhole>(d, mask + i, n);
+                const auto x = mul_add_scalar(d, kLog2E, bias, load_part<kWhole>(d, s + i, n));
+                // Not the sum: the score of a key that is not to be seen may be a NaN.
+                store_part<kWhole>(d, select(eq(bias, none), none, x), s + i, n);
+              });
+}
+
+inline void scale_values(float* values, index_t n, float factor) {
+  const RowTag d;
+  const auto f = set(d, factor);
+  for_vectors(d, 0, n, [&]<bool kWhole>(index_t i, size_t count) TESSERA_LAMBDA {
+    store_part<kWhole>(d, mul(f, load_part<kWhole>(d, values + i, count)), values + i, count);
+  });
+}
+
+inline void weigh_row(const AttentionScores& a, index_t r) {
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  const AttentionRow& row = a.row[r];
+  float* const s = a.scores + r * a.stride;
+  if (row.visible.is_empty()) {
+    std::fill(s + a.begin, s + a.end, 0.0f);
+    return;
+  }
+  // From here on whole groups of kSumLanes: scores beside the visible ones get a weight of 0.
+  const index_t begin = row.visible.begin / kSumLanes * kSumLanes;
+  const index_t end = (row.visible.end + kSumLanes - 1) / kSumLanes * kSumLanes;
+  float scale = a.scale;
+  if (a.biased || a.cap_out > 0) {
+    scale_row(a, s, row.visible.begin, row.visible.end);
+    scale = 1;
+    if (row.slope != 0) add_slope(row, s);
+    if (row.mask != nullptr) add_mask(a, row, s);
+  }
+  std::fill(s + begin, s + row.visible.begin, kNone);
+  std::fill(s + row.visible.end, s + end, kNone);
+  const float before = a.sums.exponents[r];
+  const float largest = std::ceil(largest_of(s + begin, end - begin) * scale);
+  const float exponent = largest > before ? largest : before;
+  const RowTag d;
+  const auto subtrahend = set(d, exponent);
+  for_vectors(d, begin, end, [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
+    const auto x = sub(mul_scalar(d, scale, load_part<kWhole>(d, s + i, n)), subtrahend);
+    store_part<kWhole>(d, exp2_of_negative(d, x), s + i, n);
+  });
+  const float sum = sum_of_weights(s + begin, end - begin);
+  if (a.begin < begin) std::fill(s + a.begin, s + begin, 0.0f);
+  if (end < a.end) std::fill(s + end, s + a.end, 0.0f);
+  if (exponent == before) {
+    a.sums.sums[r] += sum;
+    return;
+  }
+  const float factor = power_of_two(before - exponent);
+  a.sums.exponents[r] = exponent;
+  a.sums.sums[r] = a.sums.sums[r] * factor + sum;  // exact or too small to matter: fused or not
+  if (a.value_columns > 0) {
+    scale_values(a.sums.values + r * a.sums.value_stride, a.value_columns, factor);
+  }
+}
+
+inline void weigh(const AttentionScores& a) {
+  for (index_t r = 0; r < a.rows; ++r) weigh_row(a, r);
+}
+
+inline void merge(const AttentionMerge& m) {
+  const RowTag d;
+  for (index_t r = 0; r < m.rows; ++r) {
+    const float x = m.sums.exponents[r], y = m.more.exponents[r];
+    const float exponent = y > x ? y : x;
+    const float fx = power_of_two(x - exponent), fy = power_of_two(y - exponent);
+    m.sums.exponents[r] = exponent;
+    m.sums.sums[r] = m.sums.sums[r] * fx + m.more.sums[r] * fy;
+    float* const to = m.sums.values + r * m.sums.value_stride;
+    const float* const from = m.more.values + r * m.more.value_stride;
+    for_vectors(d, 0, m.value_columns, [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
+      const auto more = mul_scalar(d, fy, load_part<kWhole>(d, from + i, n));
+      store_part<kWhole>(d, mul_add_scalar(d, fx, load_part<kWhole>(d, to + i, n), more), to + i,
+                         n);
+    });
+  }
+}
+
+template <class T>
+void finish_as(const AttentionResults& a) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr index_t kLine = 64;
+  const Tag<float> d;
+  for (index_t r = 0; r < a.rows; ++r) {
+    float exponent = a.sums.exponents[r], sum = a.sums.sums[r], factor = 1;
+    if (a.sinks != nullptr) {
+      const float sink = std::ceil(a.sinks[r]);
+      const float before = exponent;
+      if (sink > exponent) exponent = sink;
+      factor = power_of_two(before - exponent);
+      const float weight = of_scalar(a.sinks[r] - exponent, [](auto tag, auto x) TESSERA_LAMBDA {
+        return exp2_of_negative(tag, x);
+      });
+      sum = sum * factor + weight;
+    }
+    if (a.log_sums != nullptr) {
+      const float log_sum =
+          of_scalar(sum, [](auto tag, auto x) TESSERA_LAMBDA { return log(tag, x); });
+      *a.log_sums[r] = sum == 0 ? -kInf : of_scalar(exponent, [&](auto tag, auto x) TESSERA_LAMBDA {
+        return mul_add_scalar(tag, kLn2, x, set(tag, log_sum));
+      });
+    }
+    const float reciprocal = sum == 0 ? 0.0f : factor / sum;
+    const float* const values = a.sums.values + r * a.sums.value_stride;
+    T* const to = static_cast<T*>(a.out[r]);
+    alignas(64) float line[kLine];
+    T narrow[kLine];
+    for (index_t c = 0; c < a.value_columns; c += kLine) {
+      const index_t n = std::min(kLine, a.value_columns - c);
+      // The sum with 0 makes -0 0: whether a sum is one depends on keys of weight 0.
+      for_vectors(d, 0, n, [&]<bool kWhole>(index_t i, size_t count) TESSERA_LAMBDA {
+        const auto x = load_part<kWhole>(d, values + c + i, count);
+        store_part<kWhole>(d, mul_add_scalar(d, reciprocal, x, zero(d)), line + i, count);
+      });
+      if (a.out_stride == 1) {
+        demote_row(line, to + c, n);
+      } else {
+        demote_row(line, narrow, n);
+        for (index_t i = 0; i < n; ++i) to[(c + i) * a.out_stride] = narrow[i];
+      }
+    }
+  }
+}
+
+inline void finish(const AttentionResults& a) {
+  if (a.dtype == DType::kBF16) return finish_as<bf16>(a);
+  if (a.dtype == DType::kF16) return finish_as<f16>(a);
+  finish_as<float>(a);
+}
+
+inline bool all_finite(const float* x, index_t n) {
+  const RowTag d;
+  auto sum = zero(d);
+  // x * 0 is 0 or NaN.
+  for_vectors(d, 0, n, [&]<bool kWhole>(index_t i, size_t count) TESSERA_LAMBDA {
+    sum = mul_add_scalar(d, 0.0f, load_part<kWhole>(d, x + i, count), sum);
+  });
+  return reduce_add(d, sum) == 0;
+}
+
+}  // namespace attention
+
+inline detail::AttentionKernels attention_kernels() {
+  return {.weigh = &attention::weigh,
+          .merge = &attention::merge,
+          .finish = &attention::finish,
+          .all_finite = &attention::all_finite};
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_ATTENTION_INL_H_

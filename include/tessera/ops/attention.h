@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention: scaled dot-product attention, softmax(q k^T) v, of prompts and of single tokens.
+#ifndef TESSERA_OPS_ATTENTION_H_
+#define TESSERA_OPS_ATTENTION_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+#include "tessera/config.h"
+#include "tessera/core/attention.h"
+#include "tessera/core/context.h"
+#include "tessera/core/dtype.h"
+#include "tessera/core/view.h"
+#include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/tensor_checks.h"
+
+namespace tessera::inline TESSERA_ABI {
+
+// What is added to scores: View<const T, 4> [batch, heads, tokens, kv_tokens], each extent as it is or 1 for all.
+// T: f32, bf16, f16, where -infinity leaves a key out, or bool, where false does.
+class AttentionMask {
+ public:
+  AttentionMask() = default;
+  template <class T>
+  AttentionMask(const View<T, 4>& mask) {  // NOLINT: implicit by design
+    using Value = std::remove_const_t<T>;
+    static_assert(std::is_same_v<Value, float> || std::is_same_v<Value, bf16> ||
+                      std::is_same_v<Value, f16> || std::is_same_v<Value, bool>,
+                  "tessera: a mask has elements of f32, bf16, f16 or bool");
+    given_ = true;
+    memory_.data = mask.data;
+    memory_.rank = 4;
+    memory_.extents.fill(1);
+    if constexpr (std::is_same_v<Value, bool>) {
+      memory_.dtype = DType::kU8;
+    } else {
+      memory_.dtype = DTypeTraits<Value>::kDType;
+    }
+    for (int axis = 0; axis < 4; ++axis) {
+      memory_.extents[axis] = mask.extents[axis];
+      memory_.strides[axis] = mask.strides[axis];
+    }
+  }
+
+  bool is_given() const { return given_; }
+  const impl::TensorMemory& memory() const { return memory_; }
+
+ private:
+  impl::TensorMemory memory_{};
+  bool given_ = false;
+};
+
+struct AttentionOptions {
+  float scale = 0;  // of the scores; 0: 1 / sqrt(dim)
+  bool causal =
+      false;  // queries see no key behind their own position, which is that of the last key for the last query
+  index_t window = 0;  // queries see keys less than `window` positions away; 0: any
+  float softcap = 0;   // scores become softcap * tanh(score / softcap); 0: not
+  View<const float, 1> alibi_slopes{};  // [heads]: scores lose slope * distance of the positions
+  AttentionMask mask{};                 // is added to the scores
+  View<const float, 1> sinks{};         // [heads]: the score of one more key, whose value is 0
+  View<const std::int32_t, 1>
+      kv_lengths{};  // [batch]: the keys that there are; those behind are not read
+  View<float, 3>
+      log_sums{};  // [batch, heads, tokens]: ln of the sum of e^score, for merging results
+  Context* context = nullptr;
+};
+
+namespace impl {
+
+struct AttentionProblem {
+  const char* function;
+  TensorMemory q, k, v, out;  // [batch, heads, tokens, dim]
+  AttentionOptions options;
+};
+
+// Checks everything, then does it. Defined in attention_driver.h.
+void checked_attention(const AttentionProblem& problem);
+
+template <class T>
+inline constexpr bool kIsAttentionType =
+    std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
+
+}  // namespace impl
+
+// out[b, h, i] = the mean of the values v[b, g, j] over the keys j that query i sees, with weights softmax(score), where
+// score(i, j) = scale * (q[b, h, i] . k[b, g, j]), then softcap, ALiBi and mask in this order, and g = h * kv_heads / heads:
+// fewer heads of keys than of queries are grouped-query or multi-query attention.
+//
+// q: View<const T, 4>    [batch, heads, tokens, dim]
+// k: View<const KV, 4>   [batch, kv_heads, kv_tokens, dim]
+// v: View<const KV2, 4>  [batch, kv_heads, kv_tokens, value_dim]
+// out: View<Out, 4>      [batch, heads, tokens, value_dim], strides that visit no element twice
+// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. See attention_layout.h for
+// views of the usual layouts. Multi-head latent attention (MLA) in its absorbed form is k [batch, 1, kv_tokens, 576], v the
+// first 512 of the same rows, and a scale.
+//
+// Numerics: scores are chains of fused multiply-adds in f32 over dim, in order, times scale * log2(e). Weights are 2^(score -
+// m) with an integer m, so that sums are rescaled without rounding. Keys are summed in order in blocks of
+// kAttentionBlock, counted from key 0: weights in 32 columns, j mod 32, which are added as a tree of halves, weighted values
+// as chains of fused multiply-adds that go on from block to block; chunks of kAttentionChunk keys start from 0 and
+// are added in order. ref/attention.h is this, as loops. So results have the same bits on every target with FMA, with
+// any vector length and number of threads, and whether the queries of a sequence come in one call, in several, or one by one
+// (causal, each with the keys so far). The error is about that of a plain loop in f32, or less.
+//
+// A key of weight 0, left out or too far below the largest score (2^-127), adds nothing, also if its value is an infinity or
+// NaN; keys that are left out by masks may be anything. A NaN among the scores that are seen makes the result of the query
+// NaN, as does a score of +infinity. A query that sees no key gives zeros, and -infinity in log_sums.
+//
+// Heads, queries, and where those are few chunks of keys, are shared out to the context's executor.
+//
+// Errors (tessera::Error, before anything is written): extents that do not match, heads that kv_heads does not divide, a
+// scale, softcap or window that is negative or no number, kv_lengths beyond kv_tokens, null data, negative extents, sizes that
+// overflow, out or log_sums that overlap themselves, each other or an operand.
+template <class Q, class K, class V, class Out>
+void attention(const Q& q, const K& k, const V& v, const Out& out,
+               const AttentionOptions& options = {}) {
+  const auto vq = impl::as_view(q);
+  const auto vk = impl::as_view(k);
+  const auto vv = impl::as_view(v);
+  const auto vo = impl::as_view(out);
+  static_assert(decltype(vq)::kRank == 4 && decltype(vk)::kRank == 4 && decltype(vv)::kRank == 4 &&
+                    decltype(vo)::kRank == 4,
+                "tessera: attention takes views [batch, heads, tokens, dim]");
+  static_assert(impl::kIsAttentionType<std::remove_const_t<typename decltype(vq)::Element>> &&
+                    impl::kIsAttentionType<std::remove_const_t<typename decltype(vk)::Element>> &&
+                    impl::kIsAttentionType<std::remove_const_t<typename decltype(vv)::Element>> &&
+                    impl::kIsAttentionType<typename decltype(vo)::Element>,
+                "tessera: attention takes elements of f32, bf16 or f16");
+  impl::checked_attention({"attention", impl::tensor_memory(vq), impl::tensor_memory(vk),
+                           impl::tensor_memory(vv), impl::tensor_memory(vo), options});
+}
+
+}  // namespace tessera::inline TESSERA_ABI
+
+#if !TESSERA_COMPILED
+#include "tessera/ops/attention_driver.h"
+#endif
+
+#endif  // TESSERA_OPS_ATTENTION_H_
