@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -66,15 +67,52 @@ struct Memories {
   Random random;
 };
 
-// Masks of one type, with what they add to scores.
-template <class T>
-float mask_value(T x) {
-  if constexpr (std::is_same_v<T, bool>) {
-    return x ? 0.0f : -kInf;
-  } else {
-    return static_cast<float>(x);
+// A mask of any kind, and what it adds to scores.
+class Mask {
+ public:
+  Mask(Memories& m, const Case& c) : kind_(c.mask), axes_(c.mask_axes) {
+    std::array<index_t, 4> extents = {c.batch, c.heads, c.tokens, c.keys};
+    for (std::size_t i = 0; i < 4; ++i) extents[i] = axes_[i] ? extents[i] : 1;
+    if (kind_ == MaskKind::kNone) return;
+    const auto draw = [&] {
+      return m.random.below(4) == 0 ? -kInf : m.random.value<float>(Values::kModerate);
+    };
+    if (kind_ == MaskKind::kF32) {
+      const Tensor<float, 4> t(m.mask, m.random, extents, c.order, c.edge);
+      t.for_each([&](float& x) { x = draw(); });
+      f32_ = t.view();
+    } else if (kind_ == MaskKind::kF16) {
+      const Tensor<f16, 4> t(m.mask, m.random, extents, c.order, c.edge);
+      t.for_each([&](f16& x) { x = static_cast<f16>(draw()); });
+      f16_ = t.view();
+    } else {
+      const Tensor<bool, 4> t(m.mask, m.random, extents, c.order, c.edge);
+      t.for_each([&](bool& x) { x = draw() != -kInf; });
+      bool_ = t.view();
+    }
   }
-}
+
+  AttentionMask option() const {
+    if (kind_ == MaskKind::kF32) return f32_;
+    if (kind_ == MaskKind::kF16) return f16_;
+    if (kind_ == MaskKind::kBool) return bool_;
+    return {};
+  }
+  float operator()(index_t b, index_t h, index_t i, index_t j) const {
+    b = axes_[0] ? b : 0, h = axes_[1] ? h : 0, i = axes_[2] ? i : 0, j = axes_[3] ? j : 0;
+    if (kind_ == MaskKind::kF32) return f32_(b, h, i, j);
+    if (kind_ == MaskKind::kF16) return static_cast<float>(f16_(b, h, i, j));
+    if (kind_ == MaskKind::kBool) return bool_(b, h, i, j) ? 0.0f : -kInf;
+    return 0;
+  }
+
+ private:
+  MaskKind kind_;
+  std::array<bool, 4> axes_;
+  View<const float, 4> f32_;
+  View<const f16, 4> f16_;
+  View<const bool, 4> bool_;
+};
 
 // What a plain loop in f32 makes of moderate values is the yardstick where there is no FMA.
 template <class Out>
@@ -84,8 +122,9 @@ bool is_near(Out got, Out want, double scale) {
   return std::abs(x - y) <= scale;
 }
 
-template <class T, class KV, class M>
-std::string run_masked(Memories& m, const Case& c, const Tensor<M, 4>* mask) {
+template <class T, class KV>
+std::string run_case(Memories& m, const Case& c) {
+  const Mask mask(m, c);
   std::vector<float> slopes, sinks;
   std::vector<std::int32_t> lengths;
   for (index_t h = 0; h < c.heads; ++h) {
@@ -118,14 +157,8 @@ std::string run_masked(Memories& m, const Case& c, const Tensor<M, 4>* mask) {
     terms.log_sums = log_sums.view_of(expected_sums);
   }
   o.context = c.context;
-  if (mask != nullptr) o.mask = mask->read_only();
-  ref::attention(
-      q.read_only(), k.read_only(), v.read_only(), out.view_of(expected), terms,
-      [&](index_t b, index_t h, index_t i, index_t j) {
-        if (mask == nullptr) return 0.0f;
-        const auto& a = c.mask_axes;
-        return mask_value(mask->view()(a[0] ? b : 0, a[1] ? h : 0, a[2] ? i : 0, a[3] ? j : 0));
-      });
+  o.mask = mask.option();
+  ref::attention(q.read_only(), k.read_only(), v.read_only(), out.view_of(expected), terms, mask);
   attention(q.read_only(), k.read_only(), v.read_only(), out.view(), o);
   const bool exact = has_fma(*c.context->target);
   const auto good = [&](auto got, auto want, const auto&) {
@@ -134,28 +167,6 @@ std::string run_masked(Memories& m, const Case& c, const Tensor<M, 4>* mask) {
   std::string failure = out.difference(expected, good);
   if (failure.empty()) failure = log_sums.difference(expected_sums, good);
   return failure;
-}
-
-template <class T, class KV>
-std::string run_case(Memories& m, const Case& c) {
-  const auto with = [&]<class M>(M) {
-    std::array<index_t, 4> extents = {c.batch, c.heads, c.tokens, c.keys};
-    for (std::size_t i = 0; i < 4; ++i) extents[i] = c.mask_axes[i] ? extents[i] : 1;
-    Tensor<M, 4> mask(m.mask, m.random, extents, c.order, c.edge);
-    mask.for_each([&](M& element) {
-      const bool out = m.random.below(4) == 0;
-      if constexpr (std::is_same_v<M, bool>) {
-        element = !out;
-      } else {
-        element = static_cast<M>(out ? -kInf : m.random.value<float>(Values::kModerate));
-      }
-    });
-    return run_masked<T, KV>(m, c, &mask);
-  };
-  if (c.mask == MaskKind::kF32) return with(float{});
-  if (c.mask == MaskKind::kF16) return with(f16{});
-  if (c.mask == MaskKind::kBool) return with(bool{});
-  return run_masked<T, KV, float>(m, c, nullptr);
 }
 
 Case random_case(Random& random) {
@@ -203,8 +214,8 @@ TEMPLATE_TEST_CASE("attention has the bits of its specification", "[attention]",
     Context context;
     context.target = target;
     Tally tally;
-    Sampler sampler(24);
-    for (int i = 0; i < 300; ++i) {
+    Sampler sampler(12);
+    for (int i = 0; i < 240; ++i) {
       Case c = random_case(m.random);
       c.context = &context;
       context.gemm.tile = static_cast<int>(m.random.below(3)) - 1;
@@ -214,6 +225,337 @@ TEMPLATE_TEST_CASE("attention has the bits of its specification", "[attention]",
                 [&] { return describe(c); });
     }
   });
+}
+
+std::vector<float> normal_like(Random& random, index_t n, float size = 1) {
+  std::vector<float> x(static_cast<std::size_t>(n));
+  for (float& e : x) {
+    float sum = 0;
+    for (int i = 0; i < 6; ++i) sum += static_cast<float>(random.below(2001) - 1000) * 1e-3f;
+    e = sum * size;
+  }
+  return x;
+}
+
+// One problem [1, heads, tokens, dim], in which keys may be repeated and everything else varied.
+struct Problem {
+  index_t heads = 2, kv_heads = 1, tokens, keys, dim, value_dim;
+  std::vector<float> q, k, v;
+
+  Problem(Random& random, index_t t, index_t n, index_t d, index_t dv, float size = 1)
+      : tokens(t),
+        keys(n),
+        dim(d),
+        value_dim(dv),
+        q(normal_like(random, heads * t * d, size)),
+        k(normal_like(random, kv_heads * n * d, size)),
+        v(normal_like(random, kv_heads * n * dv)) {}
+
+  View<const float, 4> query() const { return row_major(q, {index_t{1}, heads, tokens, dim}); }
+  View<const float, 4> key() const { return row_major(k, {index_t{1}, kv_heads, keys, dim}); }
+  View<const float, 4> value() const {
+    return row_major(v, {index_t{1}, kv_heads, keys, value_dim});
+  }
+  std::vector<float> room() const {
+    return std::vector<float>(static_cast<std::size_t>(heads * tokens * value_dim), kNaN);
+  }
+  View<float, 4> view_of(std::vector<float>& out) const {
+    return row_major(out, {index_t{1}, heads, tokens, value_dim});
+  }
+  std::vector<float> run(const AttentionOptions& o) const {
+    std::vector<float> out = room();
+    attention(query(), key(), value(), view_of(out), o);
+    return out;
+  }
+};
+
+// Some of the tokens of a view.
+template <class T>
+View<T, 4> tokens_of(View<T, 4> v, index_t first, index_t count) {
+  v.data += first * v.strides[2];
+  v.extents[2] = count;
+  return v;
+}
+
+bool same_bits(const std::vector<float>& x, const std::vector<float>& y) {
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(),
+                    [](float a, float b) { return same(a, b); });
+}
+
+TEST_CASE("queries of a sequence may come in any portions", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    const index_t keys = reduced_effort() ? 280 : 1300;
+    const Problem p(random, keys, keys, 5, 7);
+    for (const index_t window : {0, 100}) {
+      const AttentionOptions options{.causal = true, .window = window, .context = &context};
+      const std::vector<float> all = p.run(options);
+      std::vector<float> parts = p.room();
+      for (index_t first = 0, count = 0; first < keys; first += count) {
+        constexpr index_t kCounts[] = {1, 64, 1, 2, 300, 33};
+        count = std::min(kCounts[first % 6], keys - first);
+        attention(tokens_of(p.query(), first, count), tokens_of(p.key(), 0, first + count),
+                  tokens_of(p.value(), 0, first + count), tokens_of(p.view_of(parts), first, count),
+                  options);
+      }
+      CHECK(same_bits(all, parts));
+    }
+  });
+}
+
+TEST_CASE("attention does not depend on threads, tiles or caches", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    StdThreads threads{3};
+    Reversed reversed;
+    const index_t keys = reduced_effort() ? 1100 : 3000;
+    for (const index_t tokens : {1, 150}) {
+      if (tokens > 1 && reduced_effort()) continue;
+      const Problem p(random, tokens, keys, 8, 9);
+      Context context;
+      context.target = target;
+      const AttentionOptions o{.causal = true, .context = &context};
+      const std::vector<float> expected = p.run(o);
+      for (const Executor& executor : {Executor(), Executor::from_function(3, threads),
+                                       Executor::from_function(16, reversed)}) {
+        for (int tile = -1; tile < tile_count<float>(target); ++tile) {
+          context.executor = executor;
+          context.gemm.tile = tile;
+          context.caches = tile % 2 == 0 ? std::optional(small_caches()) : std::nullopt;
+          CHECK(same_bits(p.run(o), expected));
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("masks, windows and lengths say the same", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    const index_t tokens = 40, keys = 300;
+    const Problem p(random, tokens, keys, 6, 6);
+    const auto size = static_cast<std::size_t>(tokens * keys);
+    std::vector<float> bias(size);
+    const auto seen = std::make_unique<bool[]>(size);
+    for (index_t i = 0; i < tokens; ++i) {
+      for (index_t j = 0; j < keys; ++j) {
+        const index_t position = keys - tokens + i;
+        const bool visible = j <= position && position - j < 50;
+        bias[static_cast<std::size_t>(i * keys + j)] = visible ? 0 : -kInf;
+        seen[static_cast<std::size_t>(i * keys + j)] = visible;
+      }
+    }
+    const std::vector<float> expected = p.run({.causal = true, .window = 50, .context = &context});
+    CHECK(same_bits(
+        p.run({.mask = row_major(std::as_const(bias), {index_t{1}, index_t{1}, tokens, keys}),
+               .context = &context}),
+        expected));
+    const View<const bool, 4> mask =
+        row_major(static_cast<const bool*>(seen.get()), {index_t{1}, index_t{1}, tokens, keys});
+    CHECK(same_bits(p.run({.mask = mask, .context = &context}), expected));
+
+    // A sequence of a cache is as long as it says.
+    const index_t length = 270;
+    const std::int32_t lengths[] = {static_cast<std::int32_t>(length)};
+    const AttentionOptions cut{
+        .causal = true, .kv_lengths = row_major(lengths, {1}), .context = &context};
+    std::vector<float> out = p.room();
+    attention(p.query(), tokens_of(p.key(), 0, length), tokens_of(p.value(), 0, length),
+              p.view_of(out), {.causal = true, .context = &context});
+    CHECK(same_bits(p.run(cut), out));
+  });
+}
+
+// Of attention and of a plain loop in f32, each against f64.
+TEST_CASE("the error of attention is that of a plain loop, or less", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    struct Variant {
+      index_t tokens, keys, dim;
+      float size, softcap;
+    };
+    for (const Variant& x : {Variant{4, 1500, 16, 1, 0}, Variant{20, 400, 64, 1, 0},
+                             Variant{20, 400, 64, 3, 0}, Variant{20, 300, 32, 2, 10}}) {
+      if (reduced_effort() && x.tokens > 4) continue;
+      const Problem p(random, x.tokens, x.keys, x.dim, 8, x.size);
+      const std::vector<float> got = p.run({.softcap = x.softcap, .context = &context});
+      std::vector<float> plain = p.room();
+      std::vector<double> exact(got.size());
+      const auto none = [](index_t, index_t, index_t, index_t) { return 0; };
+      const ref::AttentionTerms terms{.softcap = static_cast<double>(x.softcap)};
+      ref::plain_attention(p.query(), p.key(), p.value(), p.view_of(plain), terms, none);
+      ref::plain_attention(p.query(), p.key(), p.value(),
+                           row_major(exact, {index_t{1}, p.heads, p.tokens, p.value_dim}), terms,
+                           none);
+      double error = 0, plain_error = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        error = std::max(error, std::abs(static_cast<double>(got[i]) - exact[i]));
+        plain_error = std::max(plain_error, std::abs(static_cast<double>(plain[i]) - exact[i]));
+      }
+      CHECK(error <= 2 * plain_error);
+      CHECK(plain_error > 0);
+    }
+  });
+}
+
+TEST_CASE("keys that nobody sees may be anything", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    for (const index_t tokens : {2, 70}) {
+      const index_t keys = 90, seen = 60;
+      Problem p(random, tokens, keys, 6, 20);
+      std::vector<float> bias(static_cast<std::size_t>(keys));
+      for (index_t j = seen; j < keys; ++j) bias[static_cast<std::size_t>(j)] = -kInf;
+      const AttentionOptions o{
+          .mask = row_major(std::as_const(bias), {index_t{1}, index_t{1}, index_t{1}, keys}),
+          .context = &context};
+      const std::vector<float> expected = p.run(o);
+      for (const float x : {kNaN, kInf, -kInf}) {
+        std::fill(p.k.begin() + seen * p.dim, p.k.end(), x);
+        std::fill(p.v.begin() + seen * p.value_dim, p.v.end(), x);
+        CHECK(same_bits(p.run(o), expected));
+      }
+      // An infinite value of a key that is seen is seen, in its column.
+      p.v[static_cast<std::size_t>(3 * p.value_dim + 1)] = kInf;
+      const std::vector<float> with = p.run(o);
+      for (std::size_t i = 0; i < with.size(); ++i) {
+        CHECK(same(with[i], i % 20 == 1 ? kInf : expected[i]));
+      }
+      // So is a NaN among the scores.
+      p.k[0] = kNaN;
+      for (const float y : p.run(o)) CHECK(y != y);
+    }
+  });
+}
+
+TEST_CASE("queries that see no key give zeros", "[attention]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    const Problem p(random, 5, 3, 4, 4);  // causal: the first two come before all keys
+    std::vector<float> log_sums(10, kNaN);
+    AttentionOptions o{
+        .causal = true, .log_sums = row_major(log_sums, {1, 2, 5}), .context = &context};
+    std::vector<float> out = p.run(o);
+    for (index_t h = 0; h < 2; ++h) {
+      for (index_t i = 0; i < 5; ++i) {
+        CHECK((log_sums[static_cast<std::size_t>(h * 5 + i)] == -kInf) == (i < 2));
+        const float first = out[static_cast<std::size_t>((h * 5 + i) * 4)];
+        CHECK((i < 2 ? first == 0 && !std::signbit(first) : first != 0));
+      }
+    }
+    // The first query that sees a key sees one: its value.
+    CHECK(out[2 * 4] == p.v[0]);
+    // A sink is a key without a value.
+    const float sinks[] = {0, -kInf};
+    o.sinks = row_major(sinks, {2});
+    out = p.run(o);
+    CHECK(out[0] == 0);
+    CHECK(log_sums[0] == 0);
+    CHECK(log_sums[5] == -kInf);
+    // No keys at all.
+    const Problem none(random, 2, 0, 4, 4);
+    for (const float y : none.run({.context = &context})) CHECK(y == 0);
+  });
+}
+
+TEST_CASE("attention gives the same bits everywhere", "[attention][reproducibility]") {
+  for_each_target([](Target target) {
+    Random random(7);
+    Context context;
+    context.target = target;
+    Digest digest;
+    const Problem p(random, 3, 1100, 33, 17);
+    const float slopes[] = {0.5f, 0.25f}, sinks[] = {0.3f, -1};
+    std::vector<float> log_sums(6);
+    for (const AttentionOptions& o :
+         {AttentionOptions{.log_sums = row_major(log_sums, {1, 2, 3}), .context = &context},
+          AttentionOptions{.causal = true, .window = 700, .softcap = 3, .context = &context},
+          AttentionOptions{.alibi_slopes = row_major(slopes, {2}),
+                           .sinks = row_major(sinks, {2}),
+                           .context = &context}}) {
+      for (const float x : p.run(o)) digest.add(x);
+    }
+    for (const float x : log_sums) digest.add(x);
+    append_digest("attention", target, digest.value());
+    if (has_fma(target)) CHECK(digest.value() == 0xc8d09d0735386af0);
+  });
+}
+
+TEST_CASE("attention refuses wrong arguments and writes nothing", "[attention]") {
+  std::vector<float> q(2 * 4 * 3 * 8), k(2 * 2 * 5 * 8), v(2 * 2 * 5 * 6), out(2 * 4 * 3 * 6, 7.0f);
+  const auto vq = row_major(q, {2, 4, 3, 8}), vk = row_major(k, {2, 2, 5, 8});
+  const auto vv = row_major(v, {2, 2, 5, 6}), vo = row_major(out, {2, 4, 3, 6});
+  const auto error = [&](const auto& a, const auto& b, const auto& c, const auto& d,
+                         const AttentionOptions& o = {}) {
+    return error_of([&] { attention(a, b, c, d, o); });
+  };
+  const auto with = [&](const AttentionOptions& o) { return error(vq, vk, vv, vo, o); };
+  CHECK(error(vq, row_major(k, {1, 2, 5, 8}), vv, vo) ==
+        "attention: k: expected 2 sequences (the batch of q), got 1");
+  CHECK(error(vq, row_major(k, {2, 2, 5, 7}), vv, vo) ==
+        "attention: k: expected 8 elements per row (the dim of q), got 7");
+  CHECK(error(row_major(q, {2, 3, 4, 8}), vk, vv, vo) ==
+        "attention: k: expected kv_heads that divide the 3 heads of q, got 2");
+  CHECK(error(vq, vk, row_major(v, {2, 1, 5, 6}), vo) ==
+        "attention: v: expected 2 heads (those of k), got 1");
+  CHECK(error(vq, vk, row_major(v, {2, 2, 4, 6}), vo) ==
+        "attention: v: expected 5 tokens (those of k), got 4");
+  CHECK(error(vq, vk, vv, row_major(out, {2, 4, 3, 5})) ==
+        "attention: out: expected 6 elements per row (the dim of v), got 5");
+  CHECK(error(vq, vk, vv, row_major(out, {2, 4, 2, 6})) ==
+        "attention: out: expected 3 tokens (those of q), got 2");
+  CHECK(error(row_major(q, {2, 4, 3, 0}), row_major(k, {2, 2, 5, 0}), vv, vo) ==
+        "attention: q: expected a dim of at least 1, got 0");
+  CHECK(error(row_major(static_cast<float*>(nullptr), {2, 4, 3, 8}), vk, vv, vo) ==
+        "attention: q: expected data for extents {2, 4, 3, 8}, got a null pointer");
+  CHECK(
+      error(vq, vk, vv, strided(out.data(), {2, 4, 3, 6}, {72, 18, 0, 1})) ==
+      "attention: out: expected strides that visit each element once, each beyond the reach of the "
+      "smaller, got extents {2, 4, 3, 6}, strides {72, 18, 0, 1}");
+  CHECK(error(vq, vk, vv, row_major(q, {2, 4, 3, 6})) ==
+        "attention: out: expected memory that does not overlap q, got an overlapping view");
+  CHECK(with({.scale = -1}) ==
+        "attention: options.scale: expected a finite number of at least 0, got -1.000000");
+  CHECK(with({.softcap = kNaN}).find("options.softcap: expected a finite number of at least 0") !=
+        std::string::npos);
+  CHECK(with({.window = -1}) == "attention: options.window: expected at least 0, got -1");
+  const float three[3] = {};
+  CHECK(with({.alibi_slopes = row_major(three, {3})}) ==
+        "attention: options.alibi_slopes: expected 4 elements, one for each head, got 3");
+  CHECK(with({.sinks = row_major(three, {3})}) ==
+        "attention: options.sinks: expected 4 elements, one for each head, got 3");
+  const std::int32_t lengths[] = {5, 6};
+  CHECK(with({.kv_lengths = row_major(lengths, {2})}) ==
+        "attention: options.kv_lengths: expected lengths from 0 to the 5 tokens of k, got 6");
+  CHECK(with({.mask = row_major(std::as_const(q), {1, 1, 3, 4})}) ==
+        "attention: options.mask: expected extents {2, 4, 3, 5}, each as it is or 1, got {1, 1, 3, "
+        "4}");
+  std::vector<float> sums(24, 7.0f);
+  CHECK(with({.log_sums = row_major(sums, {2, 3, 4})}) ==
+        "attention: options.log_sums: expected extents {2, 4, 3}, those of q, got {2, 3, 4}");
+  CHECK(with({.log_sums = row_major(out, {2, 4, 3})}) ==
+        "attention: out: expected memory that does not overlap options.log_sums, got an "
+        "overlapping view");
+  for (const float x : out) CHECK(x == 7);
+  for (const float x : sums) CHECK(x == 7);
+
+  // Scratch that is too small, and work that there is none of.
+  std::byte few[64];
+  Context context;
+  context.scratch = Scratch(few);
+  CHECK(with({.context = &context}).find("context.scratch") != std::string::npos);
+  for (const float x : out) CHECK(x == 7);
+  CHECK(error(row_major(q, {2, 4, 0, 8}), vk, vv, row_major(out, {2, 4, 0, 6})) == "no error");
 }
 
 }  // namespace

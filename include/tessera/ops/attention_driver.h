@@ -119,6 +119,8 @@ class AttentionRun {
   using KeyRange = tessera::detail::KeyRange;
 
   static constexpr index_t kRowsPerPass = 64;
+  static constexpr index_t kSlice =
+      32;  // keys whose values are read at a time where they are few in L1
 
   // Rows [first, first + count) of a group of heads: row i is head i % group_ of token i / group_.
   struct Rows {
@@ -128,7 +130,7 @@ class AttentionRun {
 
   // The scratch of one thread.
   struct Place {
-    float *queries, *keys, *values, *scores;
+    float *queries, *keys, *values, *scores, *converted, *before;
     AttentionSums sums, more;
     AttentionRow* row;
     bool* started;
@@ -189,6 +191,9 @@ class AttentionRun {
     at_.keys = c.add<float>(depth_ * scores_.padded(kAttentionBlock));
     at_.values = c.add<float>(kAttentionBlock * value_stride_);
     at_.scores = c.add<float>(pass_rows_ * score_stride_);
+    at_.converted =
+        c.add<float>(std::max(scores_.panel * depth_, kSlice * round_up(columns_, values_.pad)));
+    at_.before = c.add<float>(pass_rows_ * value_stride_);
     at_.row = c.add<AttentionRow>(pass_rows_);
     at_.started = c.add<bool>(task_rows_);
     at_.sinks = c.add<float>(task_rows_);
@@ -209,6 +214,8 @@ class AttentionRun {
             .keys = reinterpret_cast<float*>(p + at_.keys),
             .values = reinterpret_cast<float*>(p + at_.values),
             .scores = reinterpret_cast<float*>(p + at_.scores),
+            .converted = reinterpret_cast<float*>(p + at_.converted),
+            .before = reinterpret_cast<float*>(p + at_.before),
             .sums = sums_at(p + at_.first_sums),
             .more = sums_at(p + at_.second_sums),
             .row = reinterpret_cast<AttentionRow*>(p + at_.row),
@@ -311,10 +318,10 @@ class AttentionRun {
 
   void run_block(const Rows& rows, index_t block, index_t keys, const Place& at,
                  const AttentionSums& sums) const {
+    if (rows.count <= pass_rows_) return stream_block(rows, block, keys, at, sums);
     pack(scores_, element(p_.k, rows.b, rows.kv_head, block), p_.k.dtype, p_.k.strides[2],
          p_.k.strides[3], keys, depth_, at.keys);
-    pack(values_, element(p_.v, rows.b, rows.kv_head, block), p_.v.dtype, p_.v.strides[3],
-         p_.v.strides[2], columns_, keys, at.values);
+    pack_values(rows, block, keys, at);
     const bool finite = kernels_.all_finite(at.values, keys * value_stride_);
     for (index_t i = 0; i < rows.count; i += pass_rows_) {
       const index_t count = std::min(pass_rows_, rows.count - i);
@@ -333,6 +340,110 @@ class AttentionRun {
       }
       started = true;
     }
+  }
+
+  // One pass of rows, such as the heads of one token: what counts is how often K and V are touched. Scores follow the
+  // packing panel by panel, V is read in place. Whether V was finite shows in the sums.
+  void stream_block(const Rows& rows, index_t block, index_t keys, const Place& at,
+                    const AttentionSums& sums) const {
+    KeyRange range = visible(rows, 0, rows.count);
+    range.begin = std::max<index_t>(range.begin - block, 0);
+    range.end = std::min(range.end - block, keys);
+    if (range.is_empty()) return;
+    stream_keys(rows, block, keys, range, at);
+    weigh(rows, 0, rows.count, block, range, at.started[0], at, sums);
+    const bool started = at.started[0];
+    at.started[0] = true;
+    const index_t values = rows.count * value_stride_;
+    if (started) std::copy_n(sums.values, values, at.before);
+    stream_values(rows, block, range, started, at, sums.values);
+    for (index_t i = 0; i < rows.count; ++i) {
+      if (kernels_.all_finite(sums.values + i * value_stride_, columns_)) continue;
+      if (started) std::copy_n(at.before, values, sums.values);
+      pack_values(rows, block, keys, at);
+      return multiply_any_values(rows.count, keys, range, started, at, sums.values);
+    }
+  }
+
+  // `count` rows of K or V from `token` on as f32: where they are, or in `buffer`.
+  struct FloatRows {
+    const float* data;
+    index_t stride;
+  };
+  FloatRows float_rows(const TensorMemory& t, const Rows& rows, index_t token, index_t count,
+                       index_t columns, index_t stride, float* buffer) const {
+    const std::byte* const from = element(t, rows.b, rows.kv_head, token);
+    if (t.strides[3] == 1 && t.strides[2] == stride && stride == columns) {
+      gemm_.convert_a(t.dtype, from, 1, buffer, count * columns, 0);
+      return {buffer, stride};
+    }
+    for (index_t i = 0; i < count; ++i) {
+      gemm_.convert_a(t.dtype, offset(from, i * t.strides[2] * size_of(t.dtype)), t.strides[3],
+                      buffer + i * stride, columns, 0);
+    }
+    return {buffer, stride};
+  }
+
+  void stream_keys(const Rows& rows, index_t block, index_t keys, const KeyRange& range,
+                   const Place& at) const {
+    const AttentionTile& t = scores_;
+    GemmBlock b = block_of(t);
+    b.m = rows.count;
+    b.k = depth_;
+    b.a = at.queries;
+    b.a_stride = query_stride_;
+    b.b = at.keys;
+    b.c_stride = score_stride_;
+    const TensorMemory& k = p_.k;
+    for (index_t j = range.begin / t.panel * t.panel; j < range.end; j += t.panel) {
+      const index_t width = std::min(t.panel, keys - j), padded = round_up(width, t.pad);
+      if (k.dtype == DType::kF32) {
+        gemm_.pack_b({element(k, rows.b, rows.kv_head, block + j), k.dtype, k.strides[2],
+                      k.strides[3], width, depth_, 1, at.keys, padded});
+      } else {
+        // As f32 first: a row is converted at once, not the few elements that are transposed together.
+        const FloatRows f = float_rows(k, rows, block + j, width, depth_, depth_, at.converted);
+        gemm_.pack_b({f.data, DType::kF32, f.stride, 1, width, depth_, 1, at.keys, padded});
+      }
+      b.n = padded;
+      b.c = at.scores + j;
+      t.tile->run(b);
+    }
+  }
+
+  void stream_values(const Rows& rows, index_t block, const KeyRange& range, bool add,
+                     const Place& at, float* to) const {
+    const AttentionTile& t = values_;
+    const TensorMemory& v = p_.v;
+    GemmBlock b = block_of(t);
+    b.m = rows.count;
+    b.n = round_up(columns_, t.pad);
+    b.a_stride = score_stride_;
+    b.b_in_place = true;
+    b.c = to;
+    b.c_stride = value_stride_;
+    const bool in_place = v.dtype == DType::kF32 && v.strides[3] == 1 && columns_ == b.n;
+    if (!in_place && b.n > columns_) std::fill_n(at.converted, kSlice * b.n, 0.0f);
+    for (index_t j = range.begin; j < range.end; j += kSlice) {
+      b.k = std::min(kSlice, range.end - j);
+      b.a = at.scores + j;
+      b.beta = add ? 1 : 0;
+      add = true;
+      if (in_place) {
+        b.b = element(v, rows.b, rows.kv_head, block + j);
+        b.b_stride = v.strides[2];
+      } else {
+        const FloatRows f = float_rows(v, rows, block + j, b.k, columns_, b.n, at.converted);
+        b.b = f.data;
+        b.b_stride = f.stride;
+      }
+      t.tile->run(b);
+    }
+  }
+
+  void pack_values(const Rows& rows, index_t block, index_t keys, const Place& at) const {
+    pack(values_, element(p_.v, rows.b, rows.kv_head, block), p_.v.dtype, p_.v.strides[3],
+         p_.v.strides[2], columns_, keys, at.values);
   }
 
   static GemmBlock block_of(const AttentionTile& t) {
@@ -480,7 +591,7 @@ class AttentionRun {
 
   // Offsets in the scratch of a place, and in sums.
   struct Offsets {
-    index_t queries, keys, values, scores, row, started, sinks, out, log_sums;
+    index_t queries, keys, values, scores, converted, before, row, started, sinks, out, log_sums;
     index_t first_sums, second_sums;
     index_t exponents, sums, sum_values;
   };
