@@ -214,7 +214,7 @@ TEMPLATE_TEST_CASE("attention has the bits of its specification", "[attention]",
     Context context;
     context.target = target;
     Tally tally;
-    Sampler sampler(12);
+    Sampler sampler(30);
     for (int i = 0; i < 240; ++i) {
       Case c = random_case(m.random);
       c.context = &context;
