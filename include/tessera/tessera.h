@@ -14,6 +14,7 @@
 #include "tessera/core/dtype.h"
 #include "tessera/core/elementwise_ops.h"
 #include "tessera/core/isa.h"
+#include "tessera/core/kv_cache.h"
 #include "tessera/core/layout.h"
 #include "tessera/core/minifloat.h"
 #include "tessera/core/quantized.h"

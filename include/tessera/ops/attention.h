@@ -12,6 +12,7 @@
 #include "tessera/core/attention.h"
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
+#include "tessera/core/kv_cache.h"
 #include "tessera/core/view.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/tensor_checks.h"
@@ -70,10 +71,23 @@ struct AttentionOptions {
 
 namespace impl {
 
+// K or V: elements, or rows of blocks, whose memory is bytes.
+struct KeyTensor {
+  TensorMemory memory;  // [batch or pages, kv_heads, tokens, dim or bytes of a row]
+  index_t dim = 0;
+  bool is_blocks = false;
+  BlockFormat format{};
+  float tensor_scale = 1;
+};
+
 struct AttentionProblem {
   const char* function;
-  TensorMemory q, k, v, out;  // [batch, heads, tokens, dim]
+  TensorMemory q,
+      out;  // [batch, heads, tokens, dim]; with q_starts one sequence after the other: batch is 1
+  KeyTensor k, v;
   AttentionOptions options;
+  View<const std::int32_t, 1> q_starts{}, kv_starts{};  // [sequences + 1]
+  View<const std::int32_t, 2> block_table{};            // [sequences, pages]: k and v are pages
 };
 
 // Checks everything, then does it. Defined in attention_driver.h.
@@ -83,6 +97,46 @@ template <class T>
 inline constexpr bool kIsAttentionType =
     std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
+// A view as memory of four axes; of rank 3, [tokens, heads, dim], with a batch of 1.
+template <int Rank, class X>
+TensorMemory attention_memory(const X& x) {
+  const auto v = as_view(x);
+  static_assert(kIsAttentionType<std::remove_const_t<typename decltype(v)::Element>>,
+                "tessera: attention takes elements of f32, bf16 or f16");
+  static_assert(
+      decltype(v)::kRank == Rank,
+      "tessera: attention takes views [batch, heads, tokens, dim], or [tokens, heads, dim] of "
+      "sequences one after the other");
+  TensorMemory m = tensor_memory(v);
+  if constexpr (Rank == 3) {
+    m.rank = 4;
+    m.extents = {1, v.extents[1], v.extents[0], v.extents[2], 1};
+    m.strides = {0, v.strides[1], v.strides[0], v.strides[2], 0};
+  }
+  return m;
+}
+
+template <int Rank, class X>
+KeyTensor key_tensor(const X& x) {
+  KeyTensor k;
+  if constexpr (std::is_convertible_v<X, ConstBlockCacheView>) {
+    static_assert(Rank == 4, "tessera: caches of blocks are [batch, kv_heads, tokens, dim]");
+    const ConstBlockCacheView v = x;
+    k.dim = v.extents[3];
+    k.is_blocks = true;
+    k.format = v.format;
+    k.tensor_scale = v.tensor_scale;
+    k.memory = {v.data, DType::kU8, 4, {}, {}};
+    k.memory.extents = {v.extents[0], v.extents[1], v.extents[2],
+                        k.dim / info(v.format).block * info(v.format).bytes, 1};
+    k.memory.strides = {v.strides[0], v.strides[1], v.strides[2], 1, 0};
+  } else {
+    k.memory = attention_memory<Rank>(x);
+    k.dim = k.memory.extents[3];
+  }
+  return k;
+}
+
 }  // namespace impl
 
 // out[b, h, i] = the mean of the values v[b, g, j] over the keys j that query i sees, with weights softmax(score), where
@@ -90,11 +144,10 @@ inline constexpr bool kIsAttentionType =
 // fewer heads of keys than of queries are grouped-query or multi-query attention.
 //
 // q: View<const T, 4>    [batch, heads, tokens, dim]
-// k: View<const KV, 4>   [batch, kv_heads, kv_tokens, dim]
-// v: View<const KV2, 4>  [batch, kv_heads, kv_tokens, value_dim]
+// k: View<const KV, 4>   [batch, kv_heads, kv_tokens, dim], or ConstBlockCacheView of any block format
+// v: View<const KV2, 4>  [batch, kv_heads, kv_tokens, value_dim], likewise
 // out: View<Out, 4>      [batch, heads, tokens, value_dim], strides that visit no element twice
-// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. See attention_layout.h for
-// views of the usual layouts. Multi-head latent attention (MLA) in its absorbed form is k [batch, 1, kv_tokens, 576], v the
+// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. Multi-head latent attention (MLA) in its absorbed form is k [batch, 1, kv_tokens, 576], v the
 // first 512 of the same rows, and a scale.
 //
 // Numerics: scores are chains of fused multiply-adds in f32 over dim, in order, times scale * log2(e). Weights are 2^(score -
@@ -117,20 +170,76 @@ inline constexpr bool kIsAttentionType =
 template <class Q, class K, class V, class Out>
 void attention(const Q& q, const K& k, const V& v, const Out& out,
                const AttentionOptions& options = {}) {
-  const auto vq = impl::as_view(q);
-  const auto vk = impl::as_view(k);
-  const auto vv = impl::as_view(v);
-  const auto vo = impl::as_view(out);
-  static_assert(decltype(vq)::kRank == 4 && decltype(vk)::kRank == 4 && decltype(vv)::kRank == 4 &&
-                    decltype(vo)::kRank == 4,
-                "tessera: attention takes views [batch, heads, tokens, dim]");
-  static_assert(impl::kIsAttentionType<std::remove_const_t<typename decltype(vq)::Element>> &&
-                    impl::kIsAttentionType<std::remove_const_t<typename decltype(vk)::Element>> &&
-                    impl::kIsAttentionType<std::remove_const_t<typename decltype(vv)::Element>> &&
-                    impl::kIsAttentionType<typename decltype(vo)::Element>,
-                "tessera: attention takes elements of f32, bf16 or f16");
-  impl::checked_attention({"attention", impl::tensor_memory(vq), impl::tensor_memory(vk),
-                           impl::tensor_memory(vv), impl::tensor_memory(vo), options});
+  impl::checked_attention({.function = "attention",
+                           .q = impl::attention_memory<4>(q),
+                           .out = impl::attention_memory<4>(out),
+                           .k = impl::key_tensor<4>(k),
+                           .v = impl::key_tensor<4>(v),
+                           .options = options});
+}
+
+// The same for sequences of any lengths, one after the other without padding: sequence s has the tokens
+// [q_starts[s], q_starts[s + 1]) of q and out, and the keys [kv_starts[s], kv_starts[s + 1]).
+//
+// q: View<const T, 3>     [tokens of all, heads, dim]
+// k: View<const KV, 3>    [keys of all, kv_heads, dim], v likewise
+// q_starts, kv_starts: View<const int32_t, 1>  [sequences + 1], from 0 on, never falling, to the number of tokens or less
+// out: View<Out, 3>       [tokens of all, heads, value_dim]; what belongs to no sequence is not written
+// options: no mask and no kv_lengths; log_sums are [1, heads, tokens of all].
+//
+// Numerics as attention() of each sequence. Errors likewise, and starts that fall or are out of range.
+template <class Q, class K, class V, class Out>
+void attention_varlen(const Q& q, const K& k, const V& v, View<const std::int32_t, 1> q_starts,
+                      View<const std::int32_t, 1> kv_starts, const Out& out,
+                      const AttentionOptions& options = {}) {
+  impl::checked_attention({.function = "attention_varlen",
+                           .q = impl::attention_memory<3>(q),
+                           .out = impl::attention_memory<3>(out),
+                           .k = impl::key_tensor<3>(k),
+                           .v = impl::key_tensor<3>(v),
+                           .options = options,
+                           .q_starts = q_starts,
+                           .kv_starts = kv_starts});
+}
+
+// The same with keys and values in pages of a cache: token t of sequence s is token t % page_tokens of page
+// block_table(s, t / page_tokens). After Kwon et al., "Efficient Memory Management for Large Language Model Serving with
+// PagedAttention", arXiv:2309.06180.
+//
+// q: View<const T, 4>    [batch, heads, tokens, dim]
+// k: View<const KV, 4>   [pages, kv_heads, page_tokens, dim], v likewise; or ConstBlockCacheView
+// block_table: View<const int32_t, 2>  [batch, pages of a sequence]; entries behind kv_lengths may be anything
+// out: View<Out, 4>      [batch, heads, tokens, value_dim]
+// options.kv_lengths: needed.
+//
+// Numerics as attention() of the keys of each sequence, wherever they lie. Errors likewise, and pages that there are not.
+template <class Q, class K, class V, class Out>
+void attention_paged(const Q& q, const K& k, const V& v, View<const std::int32_t, 2> block_table,
+                     const Out& out, const AttentionOptions& options) {
+  impl::checked_attention({.function = "attention_paged",
+                           .q = impl::attention_memory<4>(q),
+                           .out = impl::attention_memory<4>(out),
+                           .k = impl::key_tensor<4>(k),
+                           .v = impl::key_tensor<4>(v),
+                           .options = options,
+                           .block_table = block_table});
+}
+
+// Both: tokens of sequences one after the other, as attention_varlen has them, keys in pages. Prompts and single tokens in
+// one call, as servers batch them.
+template <class Q, class K, class V, class Out>
+void attention_varlen_paged(const Q& q, const K& k, const V& v,
+                            View<const std::int32_t, 1> q_starts,
+                            View<const std::int32_t, 2> block_table, const Out& out,
+                            const AttentionOptions& options) {
+  impl::checked_attention({.function = "attention_varlen_paged",
+                           .q = impl::attention_memory<3>(q),
+                           .out = impl::attention_memory<3>(out),
+                           .k = impl::key_tensor<4>(k),
+                           .v = impl::key_tensor<4>(v),
+                           .options = options,
+                           .q_starts = q_starts,
+                           .block_table = block_table});
 }
 
 }  // namespace tessera::inline TESSERA_ABI

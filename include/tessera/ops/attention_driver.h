@@ -18,6 +18,7 @@
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/attention.h"
 #include "tessera/ops/attention_checks.h"
+#include "tessera/ops/attention_keys.h"
 #include "tessera/ops/gemm_driver.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
@@ -37,14 +38,6 @@ class PieceCounter {
   index_t bytes_ = 0;
 };
 
-// How rows of a product are cut into the columns of a tile.
-struct AttentionTile {
-  const GemmTile* tile;
-  index_t panel, pad;
-
-  index_t padded(index_t n) const { return n / panel * panel + round_up(n % panel, pad); }
-};
-
 inline AttentionTile attention_tile(const GemmKernels& gemm, const Context* context, index_t m,
                                     index_t n) {
   const int told = tuning_of(context).tile;
@@ -58,16 +51,16 @@ class AttentionRun {
   AttentionRun(const AttentionProblem& p, const KernelTable& table)
       : p_(p),
         o_(p.options),
+        table_(table),
         gemm_(table.gemm_f32),
         kernels_(table.attention),
         executor_(o_.context ? o_.context->executor : Executor{}),
-        batch_(p.q.extents[0]),
-        kv_heads_(p.k.extents[1]),
+        sequences_(sequences_of(p)),
+        kv_heads_(p.k.memory.extents[1]),
         group_(p.q.extents[1] / std::max<index_t>(kv_heads_, 1)),
-        tokens_(p.q.extents[2]),
         depth_(p.q.extents[3]),
-        columns_(p.v.extents[3]),
-        rows_(group_ * tokens_),
+        columns_(p.v.dim),
+        rows_(group_ * most_tokens(p)),
         window_(o_.window > 0 ? std::min(o_.window, tessera::detail::kNoWindow)
                               : tessera::detail::kNoWindow),
         scores_(attention_tile(gemm_, o_.context, std::min(rows_, kRowsPerPass), kAttentionBlock)),
@@ -77,7 +70,7 @@ class AttentionRun {
     // Not a power of two: the rows of a tile would share few sets of the cache.
     score_stride_ = scores_.padded(kAttentionBlock) + 16;
     query_stride_ = round_up(depth_, 16) + 16;
-    chunks_ = (p.k.extents[2] + kAttentionChunk - 1) / kAttentionChunk;
+    chunks_ = (most_keys(p) + kAttentionChunk - 1) / kAttentionChunk;
     choose_tasks();
     lay_out();
   }
@@ -90,7 +83,8 @@ class AttentionRun {
     if (!split_) {
       return share(tasks(), [&](index_t place, index_t task) {
         const Place at = place_at(scratch + place * place_bytes_);
-        run_all_chunks(task, at);
+        const Rows rows = rows_of(task);
+        if (rows.count > 0) run_all_chunks(rows, at);
       });
     }
     // Sums of each chunk, then those of all chunks of the same rows.
@@ -98,12 +92,14 @@ class AttentionRun {
     share(tasks(), [&](index_t place, index_t task) {
       const Place at = place_at(scratch + place * place_bytes_);
       const Rows rows = rows_of(task / chunks_);
+      if (rows.count <= 0) return;
       load_queries(rows, at);
       run_chunk(rows, task % chunks_, at, sums_at(all + task * sums_bytes_));
     });
     share(row_tasks_, [&](index_t place, index_t task) {
       const Place at = place_at(scratch + place * place_bytes_);
       const Rows rows = rows_of(task);
+      if (rows.count <= 0) return;
       const AttentionSums sums = sums_at(all + task * chunks_ * sums_bytes_);
       for (index_t c = 1; c < chunks_; ++c) {
         kernels_.merge(
@@ -124,8 +120,10 @@ class AttentionRun {
 
   // Rows [first, first + count) of a group of heads: row i is head i % group_ of token i / group_.
   struct Rows {
-    index_t b, kv_head, first, count;
-    index_t keys;  // of the sequence
+    index_t sequence, kv_head, first,
+        count;  // no more than 0 where a sequence is shorter than others
+    AttentionSequence where;
+    KeyRows k, v;
   };
 
   // The scratch of one thread.
@@ -140,6 +138,17 @@ class AttentionRun {
   };
 
   // ---- Shapes
+
+  static index_t most_tokens(const AttentionProblem& p) {
+    index_t most = 0;
+    for (index_t s = 0; s < sequences_of(p); ++s) most = std::max(most, sequence_of(p, s).tokens);
+    return most;
+  }
+  static index_t most_keys(const AttentionProblem& p) {
+    index_t most = 0;
+    for (index_t s = 0; s < sequences_of(p); ++s) most = std::max(most, sequence_of(p, s).keys);
+    return most;
+  }
 
   // As many rows as let queries and sums stay in half of L2: they share the packing of keys.
   void choose_rows() {
@@ -159,7 +168,7 @@ class AttentionRun {
   }
 
   index_t tiles_of(index_t rows) const { return (rows_ + rows - 1) / rows; }
-  index_t row_tasks_of(index_t rows) const { return batch_ * kv_heads_ * tiles_of(rows); }
+  index_t row_tasks_of(index_t rows) const { return sequences_ * kv_heads_ * tiles_of(rows); }
 
   void choose_tasks() {
     row_tasks_ = row_tasks_of(task_rows_);
@@ -191,8 +200,7 @@ class AttentionRun {
     at_.keys = c.add<float>(depth_ * scores_.padded(kAttentionBlock));
     at_.values = c.add<float>(kAttentionBlock * value_stride_);
     at_.scores = c.add<float>(pass_rows_ * score_stride_);
-    at_.converted =
-        c.add<float>(std::max(scores_.panel * depth_, kSlice * round_up(columns_, values_.pad)));
+    at_.converted = c.add<float>(std::max(scores_.panel * depth_, kSlice * value_stride_));
     at_.before = c.add<float>(pass_rows_ * value_stride_);
     at_.row = c.add<AttentionRow>(pass_rows_);
     at_.started = c.add<bool>(task_rows_);
@@ -229,13 +237,15 @@ class AttentionRun {
 
   Rows rows_of(index_t task) const {
     const index_t tiles = tiles_of(task_rows_), tile = task % tiles;
-    Rows rows{.b = task / tiles / kv_heads_,
-              .kv_head = task / tiles % kv_heads_,
-              .first = tile * task_rows_,
-              .count = std::min(task_rows_, rows_ - tile * task_rows_),
-              .keys = p_.k.extents[2]};
-    if (o_.kv_lengths.data != nullptr) rows.keys = o_.kv_lengths(rows.b);
-    return rows;
+    const index_t sequence = task / tiles / kv_heads_, kv_head = task / tiles % kv_heads_;
+    const AttentionSequence where = sequence_of(p_, sequence);
+    return {.sequence = sequence,
+            .kv_head = kv_head,
+            .first = tile * task_rows_,
+            .count = std::min(task_rows_, group_ * where.tokens - tile * task_rows_),
+            .where = where,
+            .k = {p_.k, p_.block_table, table_, sequence, where, kv_head},
+            .v = {p_.v, p_.block_table, table_, sequence, where, kv_head}};
   }
 
   // Of row i of a task.
@@ -244,10 +254,10 @@ class AttentionRun {
   }
   index_t token(const Rows& rows, index_t i) const { return (rows.first + i) / group_; }
   index_t position(const Rows& rows, index_t i) const {
-    return rows.keys - tokens_ + token(rows, i);
+    return rows.where.keys - rows.where.tokens + token(rows, i);
   }
   KeyRange visible(const Rows& rows, index_t i) const {
-    return tessera::detail::visible_keys(position(rows, i), rows.keys, o_.causal, window_);
+    return tessera::detail::visible_keys(position(rows, i), rows.where.keys, o_.causal, window_);
   }
   // The keys that rows [i, end) see, and perhaps some between them: later rows see later keys.
   KeyRange visible(const Rows& rows, index_t i, index_t end) const {
@@ -259,22 +269,23 @@ class AttentionRun {
     return all;
   }
 
-  static const std::byte* element(const TensorMemory& t, index_t b, index_t h, index_t i) {
-    return offset(t.data,
-                  (b * t.strides[0] + h * t.strides[1] + i * t.strides[2]) * size_of(t.dtype));
+  // Row i of a task in q or out.
+  const std::byte* row(const TensorMemory& t, const Rows& rows, index_t i) const {
+    return offset(t.data, (rows.where.q_batch * t.strides[0] + head(rows, i) * t.strides[1] +
+                           (rows.where.q_first + token(rows, i)) * t.strides[2]) *
+                              size_of(t.dtype));
   }
 
   void load_queries(const Rows& rows, const Place& at) const {
     for (index_t i = 0; i < rows.count; ++i) {
-      gemm_.convert_a(p_.q.dtype, element(p_.q, rows.b, head(rows, i), token(rows, i)),
-                      p_.q.strides[3], at.queries + i * query_stride_, depth_, 0);
+      gemm_.convert_a(p_.q.dtype, row(p_.q, rows, i), p_.q.strides[3],
+                      at.queries + i * query_stride_, depth_, 0);
     }
   }
 
   // ---- Keys
 
-  void run_all_chunks(index_t task, const Place& at) const {
-    const Rows rows = rows_of(task);
+  void run_all_chunks(const Rows& rows, const Place& at) const {
     load_queries(rows, at);
     run_chunk(rows, 0, at, at.sums);
     const KeyRange keys = visible(rows, 0, rows.count);
@@ -307,21 +318,15 @@ class AttentionRun {
     }
   }
 
-  void pack(const AttentionTile& t, const void* from, DType dtype, index_t stride, index_t k_stride,
-            index_t n, index_t k, float* to) const {
-    for (index_t j = 0; j < n; j += t.panel) {
-      const index_t width = std::min(t.panel, n - j);
-      gemm_.pack_b({offset(from, j * stride * size_of(dtype)), dtype, stride, k_stride, width, k, 1,
-                    to + j * k, round_up(width, t.pad)});
-    }
-  }
-
   void run_block(const Rows& rows, index_t block, index_t keys, const Place& at,
                  const AttentionSums& sums) const {
     if (rows.count <= pass_rows_) return stream_block(rows, block, keys, at, sums);
-    pack(scores_, element(p_.k, rows.b, rows.kv_head, block), p_.k.dtype, p_.k.strides[2],
-         p_.k.strides[3], keys, depth_, at.keys);
-    pack_values(rows, block, keys, at);
+    for (index_t j = 0; j < keys; j += scores_.panel) {
+      const index_t width = std::min(scores_.panel, keys - j);
+      rows.k.pack_columns(block + j, width, at.converted, at.keys + j * depth_,
+                          round_up(width, scores_.pad));
+    }
+    rows.v.pack_rows(block, keys, values_, kSlice, at.converted, at.values);
     const bool finite = kernels_.all_finite(at.values, keys * value_stride_);
     for (index_t i = 0; i < rows.count; i += pass_rows_) {
       const index_t count = std::min(pass_rows_, rows.count - i);
@@ -360,28 +365,9 @@ class AttentionRun {
     for (index_t i = 0; i < rows.count; ++i) {
       if (kernels_.all_finite(sums.values + i * value_stride_, columns_)) continue;
       if (started) std::copy_n(at.before, values, sums.values);
-      pack_values(rows, block, keys, at);
+      rows.v.pack_rows(block, keys, values_, kSlice, at.converted, at.values);
       return multiply_any_values(rows.count, keys, range, started, at, sums.values);
     }
-  }
-
-  // `count` rows of K or V from `token` on as f32: where they are, or in `buffer`.
-  struct FloatRows {
-    const float* data;
-    index_t stride;
-  };
-  FloatRows float_rows(const TensorMemory& t, const Rows& rows, index_t token, index_t count,
-                       index_t columns, index_t stride, float* buffer) const {
-    const std::byte* const from = element(t, rows.b, rows.kv_head, token);
-    if (t.strides[3] == 1 && t.strides[2] == stride && stride == columns) {
-      gemm_.convert_a(t.dtype, from, 1, buffer, count * columns, 0);
-      return {buffer, stride};
-    }
-    for (index_t i = 0; i < count; ++i) {
-      gemm_.convert_a(t.dtype, offset(from, i * t.strides[2] * size_of(t.dtype)), t.strides[3],
-                      buffer + i * stride, columns, 0);
-    }
-    return {buffer, stride};
   }
 
   void stream_keys(const Rows& rows, index_t block, index_t keys, const KeyRange& range,
@@ -394,17 +380,9 @@ class AttentionRun {
     b.a_stride = query_stride_;
     b.b = at.keys;
     b.c_stride = score_stride_;
-    const TensorMemory& k = p_.k;
     for (index_t j = range.begin / t.panel * t.panel; j < range.end; j += t.panel) {
       const index_t width = std::min(t.panel, keys - j), padded = round_up(width, t.pad);
-      if (k.dtype == DType::kF32) {
-        gemm_.pack_b({element(k, rows.b, rows.kv_head, block + j), k.dtype, k.strides[2],
-                      k.strides[3], width, depth_, 1, at.keys, padded});
-      } else {
-        // As f32 first: a row is converted at once, not the few elements that are transposed together.
-        const FloatRows f = float_rows(k, rows, block + j, width, depth_, depth_, at.converted);
-        gemm_.pack_b({f.data, DType::kF32, f.stride, 1, width, depth_, 1, at.keys, padded});
-      }
+      rows.k.pack_columns(block + j, width, at.converted, at.keys, padded);
       b.n = padded;
       b.c = at.scores + j;
       t.tile->run(b);
@@ -414,7 +392,6 @@ class AttentionRun {
   void stream_values(const Rows& rows, index_t block, const KeyRange& range, bool add,
                      const Place& at, float* to) const {
     const AttentionTile& t = values_;
-    const TensorMemory& v = p_.v;
     GemmBlock b = block_of(t);
     b.m = rows.count;
     b.n = round_up(columns_, t.pad);
@@ -422,28 +399,24 @@ class AttentionRun {
     b.b_in_place = true;
     b.c = to;
     b.c_stride = value_stride_;
-    const bool in_place = v.dtype == DType::kF32 && v.strides[3] == 1 && columns_ == b.n;
+    const bool in_place = rows.v.is_plain() && columns_ == b.n;
     if (!in_place && b.n > columns_) std::fill_n(at.converted, kSlice * b.n, 0.0f);
-    for (index_t j = range.begin; j < range.end; j += kSlice) {
+    for (index_t j = range.begin; j < range.end; j += b.k) {
       b.k = std::min(kSlice, range.end - j);
+      if (in_place) b.k = std::min(b.k, rows.v.run(block + j));
       b.a = at.scores + j;
       b.beta = add ? 1 : 0;
       add = true;
       if (in_place) {
-        b.b = element(v, rows.b, rows.kv_head, block + j);
-        b.b_stride = v.strides[2];
+        b.b = rows.v.row(block + j);
+        b.b_stride = rows.v.stride();
       } else {
-        const FloatRows f = float_rows(v, rows, block + j, b.k, columns_, b.n, at.converted);
-        b.b = f.data;
-        b.b_stride = f.stride;
+        rows.v.convert(block + j, b.k, at.converted, b.n);
+        b.b = at.converted;
+        b.b_stride = b.n;
       }
       t.tile->run(b);
     }
-  }
-
-  void pack_values(const Rows& rows, index_t block, index_t keys, const Place& at) const {
-    pack(values_, element(p_.v, rows.b, rows.kv_head, block), p_.v.dtype, p_.v.strides[3],
-         p_.v.strides[2], columns_, keys, at.values);
   }
 
   static GemmBlock block_of(const AttentionTile& t) {
@@ -506,8 +479,8 @@ class AttentionRun {
         const auto stride = [&](int axis) {
           return mask.extents[axis] == 1 ? 0 : mask.strides[axis];
         };
-        row.mask = offset(mask.data, (rows.b * stride(0) + h * stride(1) + at_token * stride(2) +
-                                      block * stride(3)) *
+        row.mask = offset(mask.data, (rows.sequence * stride(0) + h * stride(1) +
+                                      at_token * stride(2) + block * stride(3)) *
                                          size_of(mask.dtype));
       }
     }
@@ -574,10 +547,12 @@ class AttentionRun {
   void finish(const Rows& rows, const AttentionSums& sums, const Place& at) const {
     constexpr float kLog2E = 0x1.715476p+0f;
     for (index_t i = 0; i < rows.count; ++i) {
-      const index_t h = head(rows, i), at_token = token(rows, i);
-      at.out[i] = const_cast<std::byte*>(element(p_.out, rows.b, h, at_token));
+      const index_t h = head(rows, i);
+      at.out[i] = const_cast<std::byte*>(row(p_.out, rows, i));
       if (o_.sinks.data) at.sinks[i] = o_.sinks(h) * kLog2E;
-      if (o_.log_sums.data) at.log_sums[i] = &o_.log_sums(rows.b, h, at_token);
+      if (o_.log_sums.data) {
+        at.log_sums[i] = &o_.log_sums(rows.where.q_batch, h, rows.where.q_first + token(rows, i));
+      }
     }
     kernels_.finish({.sums = sums,
                      .rows = rows.count,
@@ -598,10 +573,11 @@ class AttentionRun {
 
   const AttentionProblem& p_;
   const AttentionOptions& o_;
+  const KernelTable& table_;
   const GemmKernels& gemm_;
   const tessera::detail::AttentionKernels& kernels_;
   Executor executor_;
-  index_t batch_, kv_heads_, group_, tokens_, depth_, columns_, rows_, window_;
+  index_t sequences_, kv_heads_, group_, depth_, columns_, rows_, window_;
   AttentionTile scores_, values_;
   index_t task_rows_ = 0, pass_rows_ = 0;
   index_t value_stride_ = 0, score_stride_ = 0, query_stride_ = 0;
@@ -616,7 +592,7 @@ TESSERA_LIBRARY_FUNCTION void checked_attention(const AttentionProblem& problem)
   const KernelTable& table =
       kernels_for(problem.function, context ? context->target : std::nullopt);
   check_attention(problem);
-  if (problem.out.is_empty()) return;
+  if (problem.out.is_empty() || sequences_of(problem) == 0) return;
   const AttentionRun run(problem, table);
   Scratch& scratch = context ? problem.options.context->scratch : tessera::detail::thread_scratch();
   run(scratch.reserve(run.scratch_bytes(), problem.function));

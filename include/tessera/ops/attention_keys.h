@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rows of K or V as the products of attention want them: of any element type or block format, in one piece or in pages.
+#ifndef TESSERA_OPS_ATTENTION_KEYS_H_
+#define TESSERA_OPS_ATTENTION_KEYS_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "tessera/config.h"
+#include "tessera/core/view.h"
+#include "tessera/dispatch/dispatch.h"
+#include "tessera/ops/attention.h"
+#include "tessera/ops/attention_checks.h"
+#include "tessera/ref/block_formats.h"
+
+namespace tessera::inline TESSERA_ABI::impl {
+
+// How the columns of a product are cut into panels.
+struct AttentionTile {
+  const GemmTile* tile;
+  index_t panel, pad;
+
+  index_t padded(index_t n) const { return n / panel * panel + round_up(n % panel, pad); }
+};
+
+// The rows of K or V that one task reads: those of a sequence and a head.
+class KeyRows {
+ public:
+  KeyRows(const KeyTensor& tensor, const View<const std::int32_t, 2>& table,
+          const KernelTable& kernels, index_t sequence, const AttentionSequence& where,
+          index_t head)
+      : t_(tensor),
+        table_(table),
+        gemm_(kernels.gemm_f32),
+        dequantize_(kernels.blocks.dequantize(tensor.format)),
+        sequence_(sequence),
+        batch_(where.kv_batch),
+        first_(where.kv_first),
+        head_(head) {
+    const auto& s = t_.memory.strides;
+    const bool even =
+        (s[0] | s[1] | s[2]) % 2 == 0 && reinterpret_cast<std::uintptr_t>(t_.memory.data) % 2 == 0;
+    if (!even) dequantize_ = nullptr;
+  }
+
+  // Elements side by side, as f32.
+  bool is_plain() const {
+    return !t_.is_blocks && t_.memory.dtype == DType::kF32 && t_.memory.strides[3] == 1;
+  }
+  index_t stride() const { return t_.memory.strides[2]; }
+
+  // How many rows from `token` on are `stride()` apart: up to the end of the page.
+  index_t run(index_t token) const {
+    if (table_.data == nullptr) return index_t{1} << 48;
+    return t_.memory.extents[2] - token % t_.memory.extents[2];
+  }
+
+  const std::byte* row(index_t token) const {
+    const TensorMemory& m = t_.memory;
+    index_t batch = batch_, at = first_ + token;
+    if (table_.data != nullptr) {
+      batch = table_(sequence_, token / m.extents[2]);
+      at = token % m.extents[2];
+    }
+    return offset(m.data, (batch * m.strides[0] + head_ * m.strides[1] + at * m.strides[2]) *
+                              size_of(m.dtype));
+  }
+
+  // Rows [token, token + count) as f32, `to_stride` apart.
+  void convert(index_t token, index_t count, float* to, index_t to_stride) const {
+    const TensorMemory& m = t_.memory;
+    while (count > 0) {
+      const index_t n = std::min(count, run(token));
+      const std::byte* from = row(token);
+      if (!t_.is_blocks && m.strides[3] == 1 && m.strides[2] == t_.dim && to_stride == t_.dim) {
+        gemm_.convert_a(m.dtype, from, 1, to, n * t_.dim, 0);
+      } else {
+        for (index_t i = 0; i < n; ++i) {
+          convert_row(offset(from, i * m.strides[2] * size_of(m.dtype)), to + i * to_stride);
+        }
+      }
+      token += n;
+      count -= n;
+      to += n * to_stride;
+    }
+  }
+
+  // Rows [token, token + count) as the columns of a packed panel [dim, padded]. `buffer` [count, dim].
+  void pack_columns(index_t token, index_t count, float* buffer, float* to, index_t padded) const {
+    const TensorMemory& m = t_.memory;
+    if (!t_.is_blocks && m.dtype == DType::kF32 && run(token) >= count) {
+      gemm_.pack_b({row(token), m.dtype, m.strides[2], m.strides[3], count, t_.dim, 1, to, padded});
+      return;
+    }
+    // As f32 first: rows are converted at once, not the few elements that are transposed together.
+    convert(token, count, buffer, t_.dim);
+    gemm_.pack_b({buffer, DType::kF32, t_.dim, 1, count, t_.dim, 1, to, padded});
+  }
+
+  // Rows [token, token + count) as the rows of packed panels, one after the other, each with room for `rows` of them.
+  // `buffer` [slice, dim].
+  void pack_rows(index_t token, index_t count, const AttentionTile& t, index_t slice, float* buffer,
+                 float* to) const {
+    const TensorMemory& m = t_.memory;
+    for (index_t first = 0, n = 0; first < count; first += n) {
+      n = std::min(count - first, run(token + first));
+      const void* from = row(token + first);
+      DType dtype = m.dtype;
+      index_t stride = m.strides[2], column = m.strides[3];
+      if (t_.is_blocks) {
+        n = std::min(n, slice);
+        convert(token + first, n, buffer, t_.dim);
+        from = buffer, dtype = DType::kF32, stride = t_.dim, column = 1;
+      }
+      for (index_t j = 0; j < t_.dim; j += t.panel) {
+        const index_t width = std::min(t.panel, t_.dim - j), padded = round_up(width, t.pad);
+        gemm_.pack_b({offset(from, j * column * size_of(dtype)), dtype, column, stride, width, n, 1,
+                      to + j * count + first * padded, padded});
+      }
+    }
+  }
+
+ private:
+  void convert_row(const std::byte* from, float* to) const {
+    if (!t_.is_blocks) {
+      return gemm_.convert_a(t_.memory.dtype, from, t_.memory.strides[3], to, t_.dim, 0);
+    }
+    const BlockFormatInfo format = info(t_.format);
+    const index_t blocks = t_.dim / format.block;
+    if (dequantize_ != nullptr) return dequantize_(from, to, blocks);
+    for (index_t i = 0; i < blocks; ++i) {
+      ref::dequantize_block(t_.format, from + i * format.bytes, to + i * format.block,
+                            t_.tensor_scale);
+    }
+  }
+
+  const KeyTensor& t_;
+  const View<const std::int32_t, 2>& table_;
+  const GemmKernels& gemm_;
+  tessera::detail::DequantizeBlocks dequantize_;
+  index_t sequence_, batch_, first_, head_;
+};
+
+}  // namespace tessera::inline TESSERA_ABI::impl
+
+#endif  // TESSERA_OPS_ATTENTION_KEYS_H_
