@@ -22,7 +22,9 @@
 #include "guarded.h"
 #include "random.h"
 #include "tensor.h"
+#include "tessera/core/attention_layout.h"
 #include "tessera/core/kv_cache.h"
+#include "tessera/ops/append_to_cache.h"
 #include "tessera/ref/attention.h"
 #include "tessera/ref/block_formats.h"
 #include "testing.h"
@@ -603,6 +605,136 @@ TEST_CASE("keys and values in block formats are those that they stand for", "[at
       }
     }
   });
+}
+
+TEST_CASE("a latent cache is keys and values at once", "[attention]") {
+  Random random;
+  // Absorbed MLA: values are the first elements of the keys; one head of them for all queries.
+  Problem p(random, 3, 300, 36, 32);
+  for (index_t j = 0; j < p.keys; ++j) {
+    for (index_t c = 0; c < p.value_dim; ++c) {
+      p.v[static_cast<std::size_t>(j * p.value_dim + c)] =
+          p.k[static_cast<std::size_t>(j * p.dim + c)];
+    }
+  }
+  const AttentionOptions o{.scale = 0.2f, .causal = true};
+  View<const float, 4> latent = p.key();
+  latent.extents[3] = p.value_dim;
+  std::vector<float> out = p.room();
+  attention(p.query(), p.key(), latent, p.view_of(out), o);
+  CHECK(same_bits(out, p.run(o)));
+}
+
+TEST_CASE("layouts are views of the same numbers", "[attention]") {
+  const int x[2 * 3 * 8 * 5] = {};
+  const auto [q, k, v] = packed_qkv(x, 2, 3, 4, 2, 5);
+  CHECK(q.extents == std::array<index_t, 4>{2, 4, 3, 5});
+  CHECK(v.extents == std::array<index_t, 4>{2, 2, 3, 5});
+  CHECK(&q(1, 3, 2, 4) - x == (1 * 3 + 2) * 40 + 3 * 5 + 4);
+  CHECK(&k(0, 1, 2, 0) - x == 2 * 40 + (4 + 1) * 5);
+  CHECK(&v(1, 1, 2, 4) - x == 2 * 3 * 40 - 1);
+  const auto t = tokens_first(x, {2, 3, 8, 5});
+  CHECK(t.extents == std::array<index_t, 4>{2, 8, 3, 5});
+  CHECK(&t(1, 7, 2, 4) - x == 2 * 3 * 40 - 1);
+  CHECK(&t(0, 0, 1, 0) - x == 40);
+}
+
+TEMPLATE_TEST_CASE("tokens are appended to caches", "[attention]", float, bf16, f16) {
+  for_each_target([](Target target) {
+    Memories m;
+    Context context;
+    context.target = target;
+    StdThreads threads{2};
+    context.executor = Executor::from_function(2, threads);
+    for (const Order order : kOrders) {
+      constexpr index_t kBatch = 2, kHeads = 3, kTokens = 5, kCapacity = 12;
+      for (const index_t dim : {1, 70, 300}) {
+        Tensor<TestType, 4> x(m.q, m.random, {kBatch, kHeads, kTokens, dim}, order, Edge::kEnd);
+        x.fill(m.random, Values::kAnyBits);
+        const std::int32_t positions[] = {7, 0};
+        const auto check = [&]<class U>(U) {
+          Tensor<U, 4> cache(m.k, m.random, {kBatch, kHeads, kCapacity, dim}, order, Edge::kEnd);
+          std::vector<U> expected = cache.copy();
+          const View<U, 4> want = cache.view_of(expected);
+          x.for_each_index([&](TestType e, const auto& i) {
+            want(i[0], i[1], positions[i[0]] + i[2], i[3]) = static_cast<U>(static_cast<float>(e));
+          });
+          append_to_cache(x.read_only(), cache.view(), row_major(positions, {kBatch}),
+                          {.context = &context});
+          CHECK(cache.difference(expected) == "");
+        };
+        check(float{});
+        check(bf16{});
+        check(f16{});
+      }
+    }
+  });
+}
+
+TEST_CASE("tokens are appended to pages and to blocks", "[attention]") {
+  Random random;
+  constexpr index_t kHeads = 2, kTokens = 7, kPage = 4, kPages = 5, kDim = 288;
+  std::vector<float> x = normal_like(random, 2 * kHeads * kTokens * kDim);
+  x[5] = kNaN;  // not for the kernels
+  const auto vx = row_major(std::as_const(x), {index_t{2}, kHeads, kTokens, kDim});
+  const std::int32_t positions[] = {1, 0}, table[] = {4, 0, 2, 3};
+  const auto view_table = row_major(table, {2, 2});
+  std::vector<float> pages(static_cast<std::size_t>(kPages * kHeads * kPage * kDim), 7);
+  const auto vp = row_major(pages, {kPages, kHeads, kPage, kDim});
+  append_to_pages(vx, vp, view_table, row_major(positions, {2}));
+  for (index_t b = 0; b < 2; ++b) {
+    for (index_t h = 0; h < kHeads; ++h) {
+      for (index_t t = 0; t < 2 * kPage; ++t) {
+        const index_t token = t - positions[b];
+        for (index_t i = 0; i < kDim; ++i) {
+          const float want = token < 0 || token >= kTokens ? 7 : vx(b, h, token, i);
+          CHECK(same(vp(table[b * 2 + t / kPage], h, t % kPage, i), want));
+        }
+      }
+    }
+  }
+  for (index_t i = 0; i < kHeads * kPage * kDim; ++i) CHECK((&vp(1, 0, 0, 0))[i] == 7);
+
+  for (const BlockFormat format : {BlockFormat::kQ8_0, BlockFormat::kQ4_0, BlockFormat::kQ5_0}) {
+    const auto bytes = static_cast<std::size_t>(2 * kHeads * kTokens * row_bytes(format, kDim));
+    std::vector<std::byte> cache(bytes), want(bytes);
+    const std::int32_t zeros[] = {0, 0};
+    append_to_cache(vx, block_cache(cache.data(), format, {2, kHeads, kTokens, kDim}),
+                    row_major(zeros, {2}));
+    const BlockFormatInfo f = info(format);
+    for (std::size_t i = 0; i * static_cast<std::size_t>(f.block) < x.size(); ++i) {
+      ref::quantize_block(format, x.data() + i * static_cast<std::size_t>(f.block),
+                          want.data() + i * static_cast<std::size_t>(f.bytes));
+    }
+    CHECK(cache == want);
+  }
+
+  const auto error = [&](const auto& from, const auto& to, View<const std::int32_t, 1> first) {
+    return error_of([&] { append_to_cache(from, to, first); });
+  };
+  const std::vector<float> before = pages;
+  const std::int32_t late[] = {0, 1}, early[] = {0, -1};
+  const auto cache = row_major(pages, {index_t{2}, kHeads, kTokens, kDim});
+  CHECK(error(vx, cache, row_major(late, {2})) ==
+        "append_to_cache: positions: expected room for 7 of 7 tokens, got position 1");
+  CHECK(error(vx, cache, row_major(early, {2})) ==
+        "append_to_cache: positions: expected room for 7 of 7 tokens, got position -1");
+  CHECK(error(vx, cache, row_major(late, {1})) ==
+        "append_to_cache: positions: expected 2 elements, one for each sequence, got 1");
+  CHECK(
+      error(vx, row_major(pages, {index_t{2}, kHeads, kTokens, kDim - 1}), row_major(late, {2})) ==
+      "append_to_cache: cache: expected 288 elements per row (those of x), got 287");
+  CHECK(error(vx, row_major(pages, {index_t{1}, kHeads, kTokens, kDim}), row_major(late, {2})) ==
+        "append_to_cache: cache: expected 2 sequences (those of x), got 1");
+  CHECK(error(cache, cache, row_major(positions, {2})).find("room") != std::string::npos);
+  const std::int32_t zeros[] = {0, 0};
+  CHECK(error(cache, cache, row_major(zeros, {2})) ==
+        "append_to_cache: cache: expected memory that does not overlap x, got an overlapping view");
+  const std::int32_t none[] = {4, 5, 2, 3};
+  CHECK(error_of([&] {
+          append_to_pages(vx, vp, row_major(none, {2, 2}), row_major(zeros, {2}));
+        }) == "append_to_pages: block_table: expected pages from 0 to 4, got 5");
+  CHECK(same_bits(pages, before));
 }
 
 TEST_CASE("attention gives the same bits everywhere", "[attention][reproducibility]") {

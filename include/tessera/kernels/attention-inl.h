@@ -260,10 +260,20 @@ inline void merge(const AttentionMerge& m) {
   }
 }
 
+// n <= kLine elements, `stride` apart.
+inline constexpr index_t kLine = 64;
+
+template <class T>
+TESSERA_INLINE void store_line(const float* line, T* to, index_t stride, index_t n) {
+  if (stride == 1) return demote_row(line, to, n);
+  T narrow[kLine];
+  demote_row(line, narrow, n);
+  for (index_t i = 0; i < n; ++i) to[i * stride] = narrow[i];
+}
+
 template <class T>
 void finish_as(const AttentionResults& a) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
-  constexpr index_t kLine = 64;
   const Tag<float> d;
   for (index_t r = 0; r < a.rows; ++r) {
     float exponent = a.sums.exponents[r], sum = a.sums.sums[r], factor = 1;
@@ -288,7 +298,6 @@ void finish_as(const AttentionResults& a) {
     const float* const values = a.sums.values + r * a.sums.value_stride;
     T* const to = static_cast<T*>(a.out[r]);
     alignas(64) float line[kLine];
-    T narrow[kLine];
     for (index_t c = 0; c < a.value_columns; c += kLine) {
       const index_t n = std::min(kLine, a.value_columns - c);
       // The sum with 0 makes -0 0: whether a sum is one depends on keys of weight 0.
@@ -296,12 +305,7 @@ void finish_as(const AttentionResults& a) {
         const auto x = load_part<kWhole>(d, values + c + i, count);
         store_part<kWhole>(d, mul_add_scalar(d, reciprocal, x, zero(d)), line + i, count);
       });
-      if (a.out_stride == 1) {
-        demote_row(line, to + c, n);
-      } else {
-        demote_row(line, narrow, n);
-        for (index_t i = 0; i < n; ++i) to[(c + i) * a.out_stride] = narrow[i];
-      }
+      store_line(line, to + c * a.out_stride, a.out_stride, n);
     }
   }
 }
@@ -310,6 +314,17 @@ inline void finish(const AttentionResults& a) {
   if (a.dtype == DType::kBF16) return finish_as<bf16>(a);
   if (a.dtype == DType::kF16) return finish_as<f16>(a);
   finish_as<float>(a);
+}
+
+inline void store_row(const float* x, void* to, DType dtype, index_t stride, index_t n) {
+  const auto run = [&]<class T>(T* p) {
+    for (index_t i = 0; i < n; i += kLine) {
+      store_line(x + i, p + i * stride, stride, std::min(kLine, n - i));
+    }
+  };
+  if (dtype == DType::kBF16) return run(static_cast<bf16*>(to));
+  if (dtype == DType::kF16) return run(static_cast<f16*>(to));
+  run(static_cast<float*>(to));
 }
 
 inline bool all_finite(const float* x, index_t n) {
@@ -328,6 +343,7 @@ inline detail::AttentionKernels attention_kernels() {
   return {.weigh = &attention::weigh,
           .merge = &attention::merge,
           .finish = &attention::finish,
+          .store_row = &attention::store_row,
           .all_finite = &attention::all_finite};
 }
 

@@ -79,6 +79,8 @@ struct AttentionKernels {
   void (*weigh)(const AttentionScores&) = nullptr;
   void (*merge)(const AttentionMerge&) = nullptr;
   void (*finish)(const AttentionResults&) = nullptr;
+  // n elements of type `dtype`, `stride` apart, rounded to nearest even.
+  void (*store_row)(const float* x, void* to, DType dtype, index_t stride, index_t n) = nullptr;
   // No infinity, no NaN.
   bool (*all_finite)(const float* x, index_t n) = nullptr;
 };

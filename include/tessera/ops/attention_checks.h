@@ -11,7 +11,7 @@
 
 #include "tessera/config.h"
 #include "tessera/core/check.h"
-#include "tessera/ops/attention.h"
+#include "tessera/ops/attention_problem.h"
 #include "tessera/ops/tensor_checks.h"
 
 namespace tessera::inline TESSERA_ABI::impl {

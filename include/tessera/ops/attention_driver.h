@@ -19,261 +19,53 @@
 #include "tessera/ops/attention.h"
 #include "tessera/ops/attention_checks.h"
 #include "tessera/ops/attention_keys.h"
+#include "tessera/ops/attention_plan.h"
 #include "tessera/ops/gemm_driver.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-// Pieces of one block of memory.
-class PieceCounter {
+class AttentionRun : private AttentionPlan {
  public:
-  template <class T>
-  index_t add(index_t count) {
-    const index_t at = bytes_;
-    bytes_ += aligned(count * static_cast<index_t>(sizeof(T)));
-    return at;
-  }
-  index_t bytes() const { return bytes_; }
-
- private:
-  index_t bytes_ = 0;
-};
-
-inline AttentionTile attention_tile(const GemmKernels& gemm, const Context* context, index_t m,
-                                    index_t n) {
-  const int told = tuning_of(context).tile;
-  const int index = told >= 0 && told < gemm.tile_count ? told : choose_tile(gemm, m, n, nullptr);
-  const GemmTile* const tile = &gemm.tiles[index];
-  return {tile, tile->lanes() * tile->shape.vectors, tile->lanes()};
-}
-
-class AttentionRun {
- public:
-  AttentionRun(const AttentionProblem& p, const KernelTable& table)
-      : p_(p),
-        o_(p.options),
-        table_(table),
-        gemm_(table.gemm_f32),
-        kernels_(table.attention),
-        executor_(o_.context ? o_.context->executor : Executor{}),
-        sequences_(sequences_of(p)),
-        kv_heads_(p.k.memory.extents[1]),
-        group_(p.q.extents[1] / std::max<index_t>(kv_heads_, 1)),
-        depth_(p.q.extents[3]),
-        columns_(p.v.dim),
-        rows_(group_ * most_tokens(p)),
-        window_(o_.window > 0 ? std::min(o_.window, tessera::detail::kNoWindow)
-                              : tessera::detail::kNoWindow),
-        scores_(attention_tile(gemm_, o_.context, std::min(rows_, kRowsPerPass), kAttentionBlock)),
-        values_(attention_tile(gemm_, o_.context, std::min(rows_, kRowsPerPass), columns_)) {
-    choose_rows();
-    value_stride_ = values_.padded(columns_);
-    // Not a power of two: the rows of a tile would share few sets of the cache.
-    score_stride_ = scores_.padded(kAttentionBlock) + 16;
-    query_stride_ = round_up(depth_, 16) + 16;
-    chunks_ = (most_keys(p) + kAttentionChunk - 1) / kAttentionChunk;
-    choose_tasks();
-    lay_out();
-  }
-
-  std::size_t scratch_bytes() const {
-    return static_cast<std::size_t>(places_ * place_bytes_ + (split_ ? tasks() * sums_bytes_ : 0));
-  }
+  using AttentionPlan::AttentionPlan;
+  using AttentionPlan::scratch_bytes;
 
   void operator()(std::byte* scratch) const {
-    if (!split_) {
-      return share(tasks(), [&](index_t place, index_t task) {
-        const Place at = place_at(scratch + place * place_bytes_);
-        const Rows rows = rows_of(task);
-        if (rows.count > 0) run_all_chunks(rows, at);
-      });
-    }
-    // Sums of each chunk, then those of all chunks of the same rows.
-    std::byte* const all = scratch + places_ * place_bytes_;
-    share(tasks(), [&](index_t place, index_t task) {
-      const Place at = place_at(scratch + place * place_bytes_);
-      const Rows rows = rows_of(task / chunks_);
-      if (rows.count <= 0) return;
-      load_queries(rows, at);
-      run_chunk(rows, task % chunks_, at, sums_at(all + task * sums_bytes_));
-    });
+    if (split_) return run_waves(scratch);
     share(row_tasks_, [&](index_t place, index_t task) {
       const Place at = place_at(scratch + place * place_bytes_);
       const Rows rows = rows_of(task);
-      if (rows.count <= 0) return;
-      const AttentionSums sums = sums_at(all + task * chunks_ * sums_bytes_);
-      for (index_t c = 1; c < chunks_; ++c) {
-        kernels_.merge(
-            {sums, sums_at(all + (task * chunks_ + c) * sums_bytes_), rows.count, columns_});
-      }
-      finish(rows, sums, at);
+      if (rows.count > 0) run_all_chunks(rows, at);
     });
   }
 
  private:
-  using AttentionSums = tessera::detail::AttentionSums;
-  using AttentionRow = tessera::detail::AttentionRow;
-  using KeyRange = tessera::detail::KeyRange;
-
-  static constexpr index_t kRowsPerPass = 64;
-  static constexpr index_t kSlice =
-      32;  // keys whose values are read at a time where they are few in L1
-
-  // Rows [first, first + count) of a group of heads: row i is head i % group_ of token i / group_.
-  struct Rows {
-    index_t sequence, kv_head, first,
-        count;  // no more than 0 where a sequence is shorter than others
-    AttentionSequence where;
-    KeyRows k, v;
-  };
-
-  // The scratch of one thread.
-  struct Place {
-    float *queries, *keys, *values, *scores, *converted, *before;
-    AttentionSums sums, more;
-    AttentionRow* row;
-    bool* started;
-    float* sinks;
-    void** out;
-    float** log_sums;
-  };
-
-  // ---- Shapes
-
-  static index_t most_tokens(const AttentionProblem& p) {
-    index_t most = 0;
-    for (index_t s = 0; s < sequences_of(p); ++s) most = std::max(most, sequence_of(p, s).tokens);
-    return most;
-  }
-  static index_t most_keys(const AttentionProblem& p) {
-    index_t most = 0;
-    for (index_t s = 0; s < sequences_of(p); ++s) most = std::max(most, sequence_of(p, s).keys);
-    return most;
-  }
-
-  // As many rows as let queries and sums stay in half of L2: they share the packing of keys.
-  void choose_rows() {
-    const index_t l2 = bytes_per_thread(caches_of(o_.context).l2);
-    const index_t bytes = 4 * (depth_ + 2 * values_.padded(columns_));
-    task_rows_ = std::clamp<index_t>(l2 / 2 / std::max<index_t>(bytes, 1), kRowsPerPass, 1024);
-    pass_rows_ = round_up(kRowsPerPass, scores_.tile->shape.rows);
-    task_rows_ = round_up(task_rows_, pass_rows_);
-    if (executor_.concurrency() > 1) {
-      const index_t wanted = 4 * executor_.concurrency();
-      while (task_rows_ > pass_rows_ && row_tasks_of(task_rows_) < wanted) {
-        task_rows_ = round_up(task_rows_ / 2, pass_rows_);
-      }
+  // Few rows and many keys: the sums of some chunks at a time, then those of the chunks so far, of the same rows.
+  void run_waves(std::byte* scratch) const {
+    std::byte* const all = scratch + places_ * place_bytes_;
+    const auto sums = [&](index_t task, index_t i) {  // 0: of the chunks so far
+      return sums_at(all + (task * (wave_ + 1) + i) * sums_bytes_);
+    };
+    for (index_t first = 0; first < chunks_; first += wave_) {
+      const index_t count = std::min(wave_, chunks_ - first);
+      share(row_tasks_ * count, [&](index_t place, index_t i) {
+        const index_t task = i / count, chunk = first + i % count;
+        const Place at = place_at(scratch + place * place_bytes_);
+        const Rows rows = rows_of(task);
+        if (rows.count <= 0) return;
+        load_queries(rows, at);
+        run_chunk(rows, chunk, at, sums(task, chunk == 0 ? 0 : chunk - first + 1));
+      });
+      share(row_tasks_, [&](index_t place, index_t task) {
+        const Rows rows = rows_of(task);
+        if (rows.count <= 0) return;
+        for (index_t chunk = std::max<index_t>(first, 1); chunk < first + count; ++chunk) {
+          kernels_.merge({sums(task, 0), sums(task, chunk - first + 1), rows.count, columns_});
+        }
+        if (first + count == chunks_) {
+          finish(rows, sums(task, 0), place_at(scratch + place * place_bytes_));
+        }
+      });
     }
-    task_rows_ = std::min(task_rows_, std::max<index_t>(rows_, 1));
-    pass_rows_ = std::min(pass_rows_, task_rows_);
-  }
-
-  index_t tiles_of(index_t rows) const { return (rows_ + rows - 1) / rows; }
-  index_t row_tasks_of(index_t rows) const { return sequences_ * kv_heads_ * tiles_of(rows); }
-
-  void choose_tasks() {
-    row_tasks_ = row_tasks_of(task_rows_);
-    const index_t threads = executor_.concurrency();
-    split_ = threads > 1 && chunks_ > 1 && row_tasks_ < 4 * threads;
-    places_ = std::max<index_t>(std::min(tasks(), threads > 1 ? 4 * threads : 1), 1);
-  }
-  index_t tasks() const { return split_ ? row_tasks_ * chunks_ : row_tasks_; }
-
-  // run(place, task): equal shares of the tasks.
-  template <class F>
-  void share(index_t tasks, F run) const {
-    const index_t each = (tasks + places_ - 1) / places_;
-    executor_.parallel_for(places_, [&](index_t place) {
-      for (index_t i = place * each; i < std::min((place + 1) * each, tasks); ++i) run(place, i);
-    });
-  }
-
-  // ---- Scratch
-
-  void lay_out() {
-    PieceCounter sums;
-    at_.exponents = sums.add<float>(task_rows_);
-    at_.sums = sums.add<float>(task_rows_);
-    at_.sum_values = sums.add<float>(task_rows_ * value_stride_);
-    sums_bytes_ = sums.bytes();
-    PieceCounter c;
-    at_.queries = c.add<float>(task_rows_ * query_stride_);
-    at_.keys = c.add<float>(depth_ * scores_.padded(kAttentionBlock));
-    at_.values = c.add<float>(kAttentionBlock * value_stride_);
-    at_.scores = c.add<float>(pass_rows_ * score_stride_);
-    at_.converted = c.add<float>(std::max(scores_.panel * depth_, kSlice * value_stride_));
-    at_.before = c.add<float>(pass_rows_ * value_stride_);
-    at_.row = c.add<AttentionRow>(pass_rows_);
-    at_.started = c.add<bool>(task_rows_);
-    at_.sinks = c.add<float>(task_rows_);
-    at_.out = c.add<void*>(task_rows_);
-    at_.log_sums = c.add<float*>(task_rows_);
-    at_.first_sums = c.add<std::byte>(split_ ? 0 : sums_bytes_);
-    at_.second_sums = c.add<std::byte>(split_ || chunks_ < 2 ? 0 : sums_bytes_);
-    place_bytes_ = c.bytes();
-  }
-
-  AttentionSums sums_at(std::byte* p) const {
-    return {reinterpret_cast<float*>(p + at_.exponents), reinterpret_cast<float*>(p + at_.sums),
-            reinterpret_cast<float*>(p + at_.sum_values), value_stride_};
-  }
-
-  Place place_at(std::byte* p) const {
-    return {.queries = reinterpret_cast<float*>(p + at_.queries),
-            .keys = reinterpret_cast<float*>(p + at_.keys),
-            .values = reinterpret_cast<float*>(p + at_.values),
-            .scores = reinterpret_cast<float*>(p + at_.scores),
-            .converted = reinterpret_cast<float*>(p + at_.converted),
-            .before = reinterpret_cast<float*>(p + at_.before),
-            .sums = sums_at(p + at_.first_sums),
-            .more = sums_at(p + at_.second_sums),
-            .row = reinterpret_cast<AttentionRow*>(p + at_.row),
-            .started = reinterpret_cast<bool*>(p + at_.started),
-            .sinks = reinterpret_cast<float*>(p + at_.sinks),
-            .out = reinterpret_cast<void**>(p + at_.out),
-            .log_sums = reinterpret_cast<float**>(p + at_.log_sums)};
-  }
-
-  // ---- Rows
-
-  Rows rows_of(index_t task) const {
-    const index_t tiles = tiles_of(task_rows_), tile = task % tiles;
-    const index_t sequence = task / tiles / kv_heads_, kv_head = task / tiles % kv_heads_;
-    const AttentionSequence where = sequence_of(p_, sequence);
-    return {.sequence = sequence,
-            .kv_head = kv_head,
-            .first = tile * task_rows_,
-            .count = std::min(task_rows_, group_ * where.tokens - tile * task_rows_),
-            .where = where,
-            .k = {p_.k, p_.block_table, table_, sequence, where, kv_head},
-            .v = {p_.v, p_.block_table, table_, sequence, where, kv_head}};
-  }
-
-  // Of row i of a task.
-  index_t head(const Rows& rows, index_t i) const {
-    return rows.kv_head * group_ + (rows.first + i) % group_;
-  }
-  index_t token(const Rows& rows, index_t i) const { return (rows.first + i) / group_; }
-  index_t position(const Rows& rows, index_t i) const {
-    return rows.where.keys - rows.where.tokens + token(rows, i);
-  }
-  KeyRange visible(const Rows& rows, index_t i) const {
-    return tessera::detail::visible_keys(position(rows, i), rows.where.keys, o_.causal, window_);
-  }
-  // The keys that rows [i, end) see, and perhaps some between them: later rows see later keys.
-  KeyRange visible(const Rows& rows, index_t i, index_t end) const {
-    KeyRange all{};
-    // Rows without keys are at either end.
-    while (i < end && visible(rows, i).is_empty()) ++i;
-    while (i < end && visible(rows, end - 1).is_empty()) --end;
-    if (i < end) all = {visible(rows, i).begin, visible(rows, end - 1).end};
-    return all;
-  }
-
-  // Row i of a task in q or out.
-  const std::byte* row(const TensorMemory& t, const Rows& rows, index_t i) const {
-    return offset(t.data, (rows.where.q_batch * t.strides[0] + head(rows, i) * t.strides[1] +
-                           (rows.where.q_first + token(rows, i)) * t.strides[2]) *
-                              size_of(t.dtype));
   }
 
   void load_queries(const Rows& rows, const Place& at) const {
@@ -563,28 +355,6 @@ class AttentionRun {
                      .out_stride = p_.out.strides[3],
                      .log_sums = o_.log_sums.data ? at.log_sums : nullptr});
   }
-
-  // Offsets in the scratch of a place, and in sums.
-  struct Offsets {
-    index_t queries, keys, values, scores, converted, before, row, started, sinks, out, log_sums;
-    index_t first_sums, second_sums;
-    index_t exponents, sums, sum_values;
-  };
-
-  const AttentionProblem& p_;
-  const AttentionOptions& o_;
-  const KernelTable& table_;
-  const GemmKernels& gemm_;
-  const tessera::detail::AttentionKernels& kernels_;
-  Executor executor_;
-  index_t sequences_, kv_heads_, group_, depth_, columns_, rows_, window_;
-  AttentionTile scores_, values_;
-  index_t task_rows_ = 0, pass_rows_ = 0;
-  index_t value_stride_ = 0, score_stride_ = 0, query_stride_ = 0;
-  index_t chunks_ = 0, row_tasks_ = 0, places_ = 1;
-  bool split_ = false;
-  Offsets at_{};
-  index_t place_bytes_ = 0, sums_bytes_ = 0;
 };
 
 TESSERA_LIBRARY_FUNCTION void checked_attention(const AttentionProblem& problem) {

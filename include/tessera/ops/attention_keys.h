@@ -10,7 +10,7 @@
 #include "tessera/config.h"
 #include "tessera/core/view.h"
 #include "tessera/dispatch/dispatch.h"
-#include "tessera/ops/attention.h"
+#include "tessera/ops/attention_problem.h"
 #include "tessera/ops/attention_checks.h"
 #include "tessera/ref/block_formats.h"
 
