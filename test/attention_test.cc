@@ -864,6 +864,12 @@ TEST_CASE("attention refuses wrong arguments and writes nothing", "[attention]")
         "attention_paged: block_table: expected pages from 0 to 1, got 2");
   CHECK(pages({0, 1}, 2, {.kv_lengths = row_major(lengths, {2})}) ==
         "attention_paged: options.kv_lengths: expected lengths from 0 to the 5 tokens of k, got 6");
+  CHECK(error_of([&] {
+          attention_paged(vq, row_major(k, {2, 2, 5, 8}), row_major(v, {2, 2, 5, 6}),
+                          View<const std::int32_t, 2>(nullptr, {2, 0}, {0, 1}), vo,
+                          {.kv_lengths = row_major(five, {2})});
+        }) ==
+        "attention_paged: options.kv_lengths: expected lengths from 0 to the 0 tokens of k, got 5");
   const std::vector<std::byte> blocks(1000);
   CHECK(error(vq, block_cache(blocks.data(), BlockFormat::kQ8_0, {2, 2, 5, 32}), vv, vo) ==
         "attention: k: expected 8 elements per row (the dim of q), got 32");

@@ -27,6 +27,7 @@ struct AppendProblem {
   TensorMemory x;
   KeyTensor cache;
   View<const std::int32_t, 1> positions;
+  bool paged;
   View<const std::int32_t, 2> block_table;
   Context* context;
 };
@@ -35,7 +36,7 @@ struct AppendProblem {
 void checked_append(const AppendProblem& problem);
 
 template <class X, class Cache>
-void append(const char* function, const X& x, const Cache& cache,
+void append(const char* function, bool paged, const X& x, const Cache& cache,
             View<const std::int32_t, 1> positions, View<const std::int32_t, 2> block_table,
             const AppendOptions& options) {
   if constexpr (!std::is_convertible_v<Cache, ConstBlockCacheView>) {
@@ -45,8 +46,8 @@ void append(const char* function, const X& x, const Cache& cache,
     static_assert(std::is_convertible_v<Cache, BlockCacheView>,
                   "tessera: a cache must be writable");
   }
-  checked_append({function, attention_memory<4>(x), key_tensor<4>(cache), positions, block_table,
-                  options.context});
+  checked_append({function, attention_memory<4>(x), key_tensor<4>(cache), positions, paged,
+                  block_table, options.context});
 }
 
 }  // namespace impl
@@ -65,7 +66,7 @@ void append(const char* function, const X& x, const Cache& cache,
 template <class X, class Cache>
 void append_to_cache(const X& x, const Cache& cache, View<const std::int32_t, 1> positions,
                      const AppendOptions& options = {}) {
-  impl::append("append_to_cache", x, cache, positions, {}, options);
+  impl::append("append_to_cache", false, x, cache, positions, {}, options);
 }
 
 // The same for a cache in pages, as attention_paged reads them: token i of sequence b is token i % page_tokens of page
@@ -77,7 +78,7 @@ void append_to_cache(const X& x, const Cache& cache, View<const std::int32_t, 1>
 template <class X, class Cache>
 void append_to_pages(const X& x, const Cache& pages, View<const std::int32_t, 2> block_table,
                      View<const std::int32_t, 1> positions, const AppendOptions& options = {}) {
-  impl::append("append_to_pages", x, pages, positions, block_table, options);
+  impl::append("append_to_pages", true, x, pages, positions, block_table, options);
 }
 
 }  // namespace tessera::inline TESSERA_ABI

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "tessera/core/block_formats.h"
 #include "tessera/core/check.h"
@@ -25,7 +24,7 @@
 namespace tessera::inline TESSERA_ABI::impl {
 
 inline void check_append(const AppendProblem& p) {
-  const bool paged = p.function == std::string_view("append_to_pages");
+  const bool paged = p.paged;
   const char* const name = paged ? "pages" : "cache";
   const auto& x = p.x.extents;
   const auto& c = p.cache.memory.extents;
@@ -115,7 +114,7 @@ TESSERA_LIBRARY_FUNCTION void checked_append(const AppendProblem& p) {
   for_rows(p.context, x.extents[0] * tokens * heads, x.extents[3], [&](index_t i) {
     const index_t h = i % heads, t = i / heads % tokens, b = i / heads / tokens;
     index_t batch = b, token = p.positions(b) + t;
-    if (p.block_table.data != nullptr) {
+    if (p.paged) {
       batch = p.block_table(b, token / c.extents[2]);
       token %= c.extents[2];
     }

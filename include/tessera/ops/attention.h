@@ -102,6 +102,7 @@ void attention_paged(const Q& q, const K& k, const V& v, View<const std::int32_t
                            .k = impl::key_tensor<4>(k),
                            .v = impl::key_tensor<4>(v),
                            .options = options,
+                           .paged = true,
                            .block_table = block_table});
 }
 
@@ -119,6 +120,7 @@ void attention_varlen_paged(const Q& q, const K& k, const V& v,
                            .v = impl::key_tensor<4>(v),
                            .options = options,
                            .q_starts = q_starts,
+                           .paged = true,
                            .block_table = block_table});
 }
 

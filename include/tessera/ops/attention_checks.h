@@ -98,7 +98,7 @@ inline AttentionSequence sequence_of(const AttentionProblem& p, index_t s) {
 // The tokens that k has room for.
 inline index_t key_capacity(const AttentionProblem& p) {
   const index_t tokens = p.k.memory.extents[2];
-  return p.block_table.data != nullptr ? p.block_table.extent(1) * tokens : tokens;
+  return p.paged ? p.block_table.extent(1) * tokens : tokens;
 }
 
 inline void check_starts(const AttentionProblem& p, const char* argument,
@@ -119,23 +119,27 @@ inline void check_starts(const AttentionProblem& p, const char* argument,
   }
 }
 
-inline void check_pages(const AttentionProblem& p, index_t sequences) {
-  const View<const std::int32_t, 2>& table = p.block_table;
-  check_tensor(p.function, "block_table", tensor_memory(table));
-  if (table.extent(0) != sequences) {
+inline void check_table(const AttentionProblem& p, index_t sequences) {
+  check_tensor(p.function, "block_table", tensor_memory(p.block_table));
+  if (p.block_table.extent(0) != sequences) {
     fail(p.function, "block_table", std::to_string(sequences) + " rows, one for each sequence",
-         std::to_string(table.extent(0)));
+         std::to_string(p.block_table.extent(0)));
   }
-  if (p.options.kv_lengths.data == nullptr) {
+  if (p.options.kv_lengths.data == nullptr && sequences > 0) {
     fail(p.function, "options.kv_lengths", "the lengths of the sequences", "none");
   }
+  if (p.k.memory.extents[2] < 1) fail(p.function, "k", "pages of at least 1 token", "0");
+}
+
+// The pages that will be read.
+inline void check_pages(const AttentionProblem& p, index_t sequences) {
   const index_t pages = p.k.memory.extents[0], page_tokens = p.k.memory.extents[2];
-  if (page_tokens < 1) fail(p.function, "k", "pages of at least 1 token", "0");
   for (index_t s = 0; s < sequences; ++s) {
     for (index_t i = 0; i * page_tokens < p.options.kv_lengths(s); ++i) {
-      if (table(s, i) < 0 || table(s, i) >= pages) {
+      const index_t page = p.block_table(s, i);
+      if (page < 0 || page >= pages) {
         fail(p.function, "block_table", "pages from 0 to " + std::to_string(pages - 1),
-             std::to_string(table(s, i)));
+             std::to_string(page));
       }
     }
   }
@@ -202,11 +206,10 @@ inline void check_attention(const AttentionProblem& p) {
   written[0].range = check_tensor(p.function, "out", p.out);
   const auto& q = p.q.extents;
   const auto& k = p.k.memory.extents;
-  const bool paged = p.block_table.data != nullptr || p.block_table.extent(0) != 0;
   if (q[3] < 1) {
     fail(p.function, "q", "a dim of at least 1", std::to_string(q[3]));
   }
-  if (!paged) check_extent(p.function, "k", p.k.memory, 0, q[0], "sequences", "the batch of q");
+  if (!p.paged) check_extent(p.function, "k", p.k.memory, 0, q[0], "sequences", "the batch of q");
   if (p.k.dim != q[3]) {
     fail(p.function, "k", std::to_string(q[3]) + " elements per row (the dim of q)",
          std::to_string(p.k.dim));
@@ -215,7 +218,7 @@ inline void check_attention(const AttentionProblem& p) {
     fail(p.function, "k", "kv_heads that divide the " + std::to_string(q[1]) + " heads of q",
          std::to_string(k[1]));
   }
-  check_extent(p.function, "v", p.v.memory, 0, k[0], paged ? "pages" : "sequences", "those of k");
+  check_extent(p.function, "v", p.v.memory, 0, k[0], p.paged ? "pages" : "sequences", "those of k");
   check_extent(p.function, "v", p.v.memory, 1, k[1], "heads", "those of k");
   check_extent(p.function, "v", p.v.memory, 2, k[2], "tokens", "those of k");
   check_extent(p.function, "out", p.out, 0, q[0], "sequences", "the batch of q");
@@ -230,8 +233,9 @@ inline void check_attention(const AttentionProblem& p) {
   if (p.function == std::string_view("attention_varlen")) {
     check_starts(p, "kv_starts", p.kv_starts, sequences, k[2]);
   }
+  if (p.paged) check_table(p, sequences);
   check_attention_options(p, sequences);
-  if (paged) check_pages(p, sequences);
+  if (p.paged) check_pages(p, sequences);
   if (p.options.mask.is_given()) {
     read[3].range = check_tensor(p.function, read[3].name, read[3].memory);
   }

@@ -27,7 +27,8 @@ struct AttentionTile {
 // The rows of K or V that one task reads: those of a sequence and a head.
 class KeyRows {
  public:
-  KeyRows(const KeyTensor& tensor, const View<const std::int32_t, 2>& table,
+  // table: null where keys are not in pages
+  KeyRows(const KeyTensor& tensor, const View<const std::int32_t, 2>* table,
           const KernelTable& kernels, index_t sequence, const AttentionSequence& where,
           index_t head)
       : t_(tensor),
@@ -52,15 +53,15 @@ class KeyRows {
 
   // How many rows from `token` on are `stride()` apart: up to the end of the page.
   index_t run(index_t token) const {
-    if (table_.data == nullptr) return index_t{1} << 48;
+    if (table_ == nullptr) return index_t{1} << 48;
     return t_.memory.extents[2] - token % t_.memory.extents[2];
   }
 
   const std::byte* row(index_t token) const {
     const TensorMemory& m = t_.memory;
     index_t batch = batch_, at = first_ + token;
-    if (table_.data != nullptr) {
-      batch = table_(sequence_, token / m.extents[2]);
+    if (table_ != nullptr) {
+      batch = (*table_)(sequence_, token / m.extents[2]);
       at = token % m.extents[2];
     }
     return offset(m.data, (batch * m.strides[0] + head_ * m.strides[1] + at * m.strides[2]) *
@@ -136,7 +137,7 @@ class KeyRows {
   }
 
   const KeyTensor& t_;
-  const View<const std::int32_t, 2>& table_;
+  const View<const std::int32_t, 2>* table_;
   const GemmKernels& gemm_;
   tessera::detail::DequantizeBlocks dequantize_;
   index_t sequence_, batch_, first_, head_;

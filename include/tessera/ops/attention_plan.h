@@ -204,13 +204,14 @@ class AttentionPlan {
     const index_t tiles = tiles_of(task_rows_), tile = task % tiles;
     const index_t sequence = task / tiles / kv_heads_, kv_head = task / tiles % kv_heads_;
     const AttentionSequence where = sequence_of(p_, sequence);
+    const auto* const table = p_.paged ? &p_.block_table : nullptr;
     return {.sequence = sequence,
             .kv_head = kv_head,
             .first = tile * task_rows_,
             .count = std::min(task_rows_, group_ * where.tokens - tile * task_rows_),
             .where = where,
-            .k = {p_.k, p_.block_table, table_, sequence, where, kv_head},
-            .v = {p_.v, p_.block_table, table_, sequence, where, kv_head}};
+            .k = {p_.k, table, table_, sequence, where, kv_head},
+            .v = {p_.v, table, table_, sequence, where, kv_head}};
   }
 
   // Of row i of a task.

@@ -87,7 +87,8 @@ struct AttentionProblem {
   KeyTensor k, v;
   AttentionOptions options;
   View<const std::int32_t, 1> q_starts{}, kv_starts{};  // [sequences + 1]
-  View<const std::int32_t, 2> block_table{};            // [sequences, pages]: k and v are pages
+  bool paged = false;                                   // k and v are pages
+  View<const std::int32_t, 2> block_table{};            // [sequences, pages of each]
 };
 
 template <class T>
