@@ -110,7 +110,7 @@ TESSERA_LIBRARY_FUNCTION void checked_elementwise(const ElementwiseProblem& p) {
   using Kind = ElementwiseProblem::Kind;
   const auto& kernels = nn_kernels_for(p.function, p.context);
   const bool two = p.kind != Kind::kUnary;
-  const NamedTensor y{"y", &p.y};
+  const TensorArgument y{"y", &p.y};
   check_tensor(p.function, p.a_name, p.a);
   if (two) check_tensor(p.function, p.b_name, p.b);
   check_result_memory(p.function, y);

@@ -87,13 +87,13 @@ inline bool is_same_memory(const TensorMemory& x, const TensorMemory& y) {
 }
 
 // A result and what may not overlap it, unless it is the very same memory.
-struct NamedTensor {
+struct TensorArgument {
   const char* name;
   const TensorMemory* memory;
 };
 
 // Extents, null, overflow; each element of the result once.
-inline void check_result_memory(const char* function, const NamedTensor& y) {
+inline void check_result_memory(const char* function, const TensorArgument& y) {
   check_tensor(function, y.name, *y.memory);
   if (y.memory->is_empty() || is_nested(*y.memory)) return;
   fail(function, y.name,
@@ -103,7 +103,7 @@ inline void check_result_memory(const char* function, const NamedTensor& y) {
 }
 
 // Extents, null, overflow of an operand that must have these extents, which `why` explains.
-inline void check_operand(const char* function, const NamedTensor& x,
+inline void check_operand(const char* function, const TensorArgument& x,
                           const std::array<index_t, kMostAxes>& expected, const char* why) {
   check_tensor(function, x.name, *x.memory);
   if (x.memory->extents == expected) return;
@@ -112,7 +112,7 @@ inline void check_operand(const char* function, const NamedTensor& x,
 }
 
 // Of a result. in_place: the two may be the very same memory.
-inline void check_apart(const char* function, const NamedTensor& y, const NamedTensor& x,
+inline void check_apart(const char* function, const TensorArgument& y, const TensorArgument& x,
                         bool in_place) {
   if (x.memory->is_empty() || y.memory->is_empty()) return;
   if (in_place && is_same_memory(*x.memory, *y.memory)) return;

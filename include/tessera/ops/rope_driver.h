@@ -23,7 +23,7 @@ inline void check_rope(const RopeProblem& p) {
   const char* const function = "rope";
   const TensorMemory cos = tensor_memory(p.cos), sin = tensor_memory(p.sin),
                      positions = tensor_memory(p.options.positions);
-  const NamedTensor y{"y", &p.y};
+  const TensorArgument y{"y", &p.y};
   check_tensor(function, "x", p.x);
   check_operand(function, y, p.x.extents, ", those of x");
   check_result_memory(function, y);
@@ -32,7 +32,7 @@ inline void check_rope(const RopeProblem& p) {
   check_operand(function, {"sin", &sin}, cos.extents, ", those of cos");
   check_apart(function, y, {"cos", &cos}, false);
   check_apart(function, y, {"sin", &sin}, false);
-  for (const NamedTensor& t : {NamedTensor{"cos", &cos}, NamedTensor{"sin", &sin}}) {
+  for (const TensorArgument& t : {TensorArgument{"cos", &cos}, TensorArgument{"sin", &sin}}) {
     if (t.memory->extents[1] > 1 && t.memory->strides[1] != 1) {
       fail(function, t.name, "rows of stride 1", "stride " + std::to_string(t.memory->strides[1]));
     }
