@@ -482,7 +482,7 @@ TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
 }
 
 template <class D, class A, class B>
-TESSERA_INLINE Vec<D> dot4_u7(D d, A a, B b, Vec<D> c) {
+TESSERA_INLINE Vec<D> dot4_u7([[maybe_unused]] D d, A a, B b, Vec<D> c) {
 #if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL && HWY_TARGET <= HWY_SSSE3
   const hn::Repartition<int16_t, HwyTag<D>> d16;
   const auto pairs = hn::SatWidenMulPairwiseAdd(d16, a, b);  // within 2 * 127 * 127: exact
