@@ -141,6 +141,9 @@ class AttentionRun : private AttentionPlan {
 
   // One pass of rows, such as the heads of one token: what counts is how often K and V are touched. Scores follow the
   // packing panel by panel, V is read in place. Whether V was finite shows in the sums.
+  //
+  // One token, 32/8 heads of 128, 4096 keys of f32, against packing both: 4.5 ms before, 1.9 to 3.7 now as the memory of a busy
+  // machine allows (Sapphire Rapids, 2026-11). Asking for the next panel of K or slice of V ahead brought nothing.
   void stream_block(const Rows& rows, index_t block, index_t keys, const Place& at,
                     const AttentionSums& sums) const {
     KeyRange range = visible(rows, 0, rows.count);

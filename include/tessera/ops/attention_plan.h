@@ -78,6 +78,7 @@ class AttentionPlan {
   using AttentionRow = tessera::detail::AttentionRow;
   using KeyRange = tessera::detail::KeyRange;
 
+  // Sapphire Rapids, 2026-11: 32, 48, 64 and 96 are level at dims of 64 and 128.
   static constexpr index_t kRowsPerPass = 64;
   static constexpr index_t kSlice = 32;  // rows of V that are in L1 together
 
