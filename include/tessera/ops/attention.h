@@ -27,8 +27,12 @@ void checked_attention(const AttentionProblem& problem);
 // k: View<const KV, 4>   [batch, kv_heads, kv_tokens, dim], or ConstBlockCacheView of any block format
 // v: View<const KV2, 4>  [batch, kv_heads, kv_tokens, value_dim], likewise
 // out: View<Out, 4>      [batch, heads, tokens, value_dim], strides that visit no element twice
-// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. Multi-head latent attention (MLA) in its absorbed form is k [batch, 1, kv_tokens, 576], v the
-// first 512 of the same rows, and a scale.
+// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. core/attention_layout.h has
+// views of the usual layouts.
+//
+// Multi-head latent attention (MLA, DeepSeek-V2, arXiv:2405.04434): absorbed, k is the latent cache [batch, 1, kv_tokens,
+// 576], v the first 512 elements of the same rows, and the scale that of the dim before absorption; unabsorbed, k and v are
+// as many heads as q has, of dims 192 and 128.
 //
 // Numerics: scores are chains of fused multiply-adds in f32 over dim, in order, times scale * log2(e). Weights are 2^(score -
 // m) with an integer m, so that sums are rescaled without rounding. Keys are summed in order in blocks of
