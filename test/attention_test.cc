@@ -29,8 +29,7 @@
 #include "tessera/ref/block_formats.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::attention_test {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -901,5 +900,4 @@ TEST_CASE("attention refuses wrong arguments and writes nothing", "[attention]")
   CHECK(error(row_major(q, {2, 4, 0, 8}), vk, vv, row_major(out, {2, 4, 0, 6})) == "no error");
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::attention_test

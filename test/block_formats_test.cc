@@ -24,8 +24,7 @@
 #include "tessera/ref/block_formats.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::block_formats_test {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -891,5 +890,4 @@ TEST_CASE("quantize and dequantize: wrong arguments", "[block_formats]") {
   dequantize(with([](BlockView& v) { v.cols = 0; }), View<float, 2>(nullptr, {4, 0}, {0, 1}));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::block_formats_test

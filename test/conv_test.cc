@@ -21,8 +21,7 @@
 #include "tessera/ref/conv.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::conv_test {
 
 using Axes = std::array<index_t, 5>;
 
@@ -614,5 +613,4 @@ TEST_CASE("what explain_conv2d says of the workspace is true") {
   });
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::conv_test

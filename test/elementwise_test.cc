@@ -19,8 +19,7 @@
 #include "tessera/ref/elementwise.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::elementwise_test {
 
 enum class Kind { kUnary, kBinary, kGated };
 
@@ -326,5 +325,4 @@ TEST_CASE("elementwise functions refuse wrong arguments and write nothing", "[el
   CHECK(y == std::vector<float>(24, 7.0f));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::elementwise_test

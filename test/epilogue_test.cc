@@ -21,8 +21,7 @@
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::epilogue_test {
 
 using s8 = std::int8_t;
 using u8 = std::uint8_t;
@@ -308,5 +307,4 @@ TEST_CASE("epilogues are checked before anything is written", "[epilogue][check]
         }) == "steps: at most 8");
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::epilogue_test

@@ -21,8 +21,7 @@
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::gemm_test {
 
 constexpr Packing kPackings[] = {Packing::kAuto, Packing::kNever, Packing::kAlways};
 
@@ -690,5 +689,4 @@ TEST_CASE("plan_gemm says what gemm does", "[gemm]") {
   });
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::gemm_test

@@ -18,8 +18,7 @@
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::gemm_types_test {
 
 template <class TA, class TB, class TC>
 struct Types {
@@ -315,5 +314,4 @@ TEST_CASE("gemm refuses what integers can't do", "[gemm][types][check]") {
   CHECK(f == std::vector<float>(16, 7));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::gemm_types_test

@@ -38,10 +38,11 @@ tessera_add_refused_profile(empty "${profile}.empty" "damaged: line 1: expected 
 tessera_add_refused_profile(missing "${profile}.missing" "unreadable: expected a file, got No such file")
 tessera_add_refused_profile(directory "${PROJECT_BINARY_DIR}" "unreadable: expected a file, got Is a directory")
 
-# The other ways to use the library: header-only in two translation units, in static mode, without exceptions.
-# (With -O1 where all kernels are compiled for the sake of the link: two thirds of the time.)
+# The other ways to use the library: header-only in two translation units, in static mode, without exceptions. With -O1, and
+# on x86 for AVX2 and the scalar target only, as all kernels are compiled in each for the sake of the link.
+set(for_the_link -O1 "-DHWY_DISABLED_TARGETS=(HWY_SSE2|HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL|HWY_AVX3_ZEN4|HWY_AVX3_SPR|HWY_AVX10_2)")
 tessera_add_test_executable(tessera_header_only_test tessera odr_a.cc odr_b.cc odr_test.cc)
-target_compile_options(tessera_header_only_test PRIVATE -O1)
+target_compile_options(tessera_header_only_test PRIVATE ${for_the_link})
 add_test(NAME header-only COMMAND tessera_header_only_test)
 
 set(include_dirs "$<TARGET_PROPERTY:tessera,INTERFACE_INCLUDE_DIRECTORIES>;$<TARGET_PROPERTY:hwy::hwy,INTERFACE_INCLUDE_DIRECTORIES>")
@@ -54,7 +55,7 @@ add_test(NAME static COMMAND tessera_static_test)
 
 add_executable(tessera_no_exceptions_test no_exceptions_test.cc)
 target_link_libraries(tessera_no_exceptions_test PRIVATE tessera)
-target_compile_options(tessera_no_exceptions_test PRIVATE -fno-exceptions -O1)
+target_compile_options(tessera_no_exceptions_test PRIVATE -fno-exceptions ${for_the_link})
 add_test(NAME no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: gemm: b: expected 3 rows"
   -P "${expect_failure}" -- "$<TARGET_FILE:tessera_no_exceptions_test>")
 add_test(NAME profile-no-exceptions COMMAND "${CMAKE_COMMAND}" -DABORTS=ON "-DSAYS=tessera: TESSERA_PROFILE: none: unreadable"

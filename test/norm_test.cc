@@ -23,8 +23,7 @@
 #include "tessera/ref/norm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::norm_test {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -414,5 +413,4 @@ TEST_CASE("norms refuse wrong arguments and write nothing", "[norm]") {
   CHECK(y == std::vector<float>(12, 7.0f));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::norm_test

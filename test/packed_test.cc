@@ -18,8 +18,7 @@
 #include "gemm_case.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::packed_test {
 
 // Which operands are packed; they are packed under the tuning of the case.
 enum class Packs { kA, kB, kBoth };
@@ -313,5 +312,4 @@ TEMPLATE_TEST_CASE("an operand packed with another vector length", "[packed]", f
   });
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::packed_test

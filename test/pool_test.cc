@@ -22,8 +22,7 @@
 #include "tessera/ref/pool.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::pool_test {
 
 struct Case {
   index_t n = 1, c = 1;
@@ -391,5 +390,4 @@ TEST_CASE("pooling refuses wrong arguments and writes nothing", "[pool]") {
         }) == "max_pool2d: y: expected memory that does not overlap x, got an overlapping view");
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::pool_test

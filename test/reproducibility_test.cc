@@ -24,8 +24,7 @@
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::reproducibility_test {
 
 // What the specification gives, in f32 and f64. They change only with the numerics of gemm, which
 // would break every user who compares results, or with the family below.
@@ -297,5 +296,4 @@ TEST_CASE("pooling and resizing give the same bits everywhere", "[reproducibilit
   }
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::reproducibility_test

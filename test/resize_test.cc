@@ -23,8 +23,7 @@
 #include "tessera/ref/resize.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::resize_test {
 
 constexpr std::array kCoordinates = {Coordinates::kHalfPixel, Coordinates::kAlignCorners,
                                      Coordinates::kAsymmetric};
@@ -173,5 +172,4 @@ TEST_CASE("resizing refuses wrong arguments and writes nothing", "[resize]") {
   CHECK(y == std::vector<float>(24, 7.0f));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::resize_test

@@ -22,8 +22,7 @@
 #include "tessera/ref/rope.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::rope_test {
 
 struct Case {
   std::array<index_t, 4> extents{};  // batch, tokens, heads, head size
@@ -342,5 +341,4 @@ TEST_CASE("rope refuses wrong arguments and writes nothing", "[rope]") {
   CHECK(y == std::vector<float>(24, 7.0f));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::rope_test

@@ -20,8 +20,7 @@
 #include "tessera/ref/softmax.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::softmax_test {
 
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -319,5 +318,4 @@ TEST_CASE("softmax refuses wrong arguments and writes nothing", "[softmax]") {
   CHECK(y == std::vector<float>(12, 7.0f));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::softmax_test

@@ -25,8 +25,7 @@
 #include "tessera/ref/weights.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::weights_test {
 
 constexpr std::array kModes = {Activations::kFloat, Activations::kInt8Block32,
                                Activations::kInt8Block256, Activations::kInt8Row};
@@ -569,5 +568,4 @@ TEST_CASE("gemm with quantized weights gives the same bits everywhere", "[reprod
   std::fflush(stdout);
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::weights_test

@@ -25,8 +25,7 @@
 #include "tessera/ref/gemm.h"
 #include "testing.h"
 
-namespace tessera::test {
-namespace {
+namespace tessera::test::zero_points_test {
 
 template <class TA, class TB, class TC>
 struct Types {
@@ -523,5 +522,4 @@ TEST_CASE("zero points are checked before anything is written", "[gemm][zero_poi
   CHECK(c == std::vector<s32>(16, 7));
 }
 
-}  // namespace
-}  // namespace tessera::test
+}  // namespace tessera::test::zero_points_test
