@@ -105,15 +105,17 @@ TESSERA_INLINE void sum_channels(const DepthwiseBlock& b, index_t line, index_t 
   }
 }
 
-// kOutputs outputs from i on.
+// kOutputs outputs from i on. A function of its own: all of them in one take compilers minutes with sanitizers.
 template <int kOutputs, bool kBorder>
-TESSERA_INLINE void sum_outputs(const DepthwiseBlock& b, index_t line, index_t i) {
+void sum_outputs(const DepthwiseBlock& block_in_memory, index_t line, index_t i) {
+  const DepthwiseBlock b =
+      block_in_memory;  // in registers: the compiler can't know that sums are not it
   sum_channels<kOutputs, kChains / kOutputs, kBorder>(b, line, i, 0);
 }
 
 // Some outputs are computed twice where that takes fewer steps.
 template <bool kBorder>
-TESSERA_INLINE void sum_line(const DepthwiseBlock& b, index_t line) {
+void sum_line(const DepthwiseBlock& b, index_t line) {
   index_t i = 0;
   for (; b.count - i >= 8; i += 8) sum_outputs<8, kBorder>(b, line, i);
   if (b.count - i > 4) {
@@ -126,15 +128,11 @@ TESSERA_INLINE void sum_line(const DepthwiseBlock& b, index_t line) {
   if (b.count > i) sum_outputs<1, kBorder>(b, line, i);
 }
 
-template <bool kBorder>
-void sum_lines(const DepthwiseBlock& block_in_memory) {
-  const DepthwiseBlock b =
-      block_in_memory;  // in registers: the compiler can't know that sums are not it
-  for (index_t line = 0; line < b.lines; ++line) sum_line<kBorder>(b, line);
-}
-
 inline void run(const DepthwiseBlock& b) {
-  b.first_tap > 0 || b.end_tap < b.taps ? sum_lines<true>(b) : sum_lines<false>(b);
+  const bool border = b.first_tap > 0 || b.end_tap < b.taps;
+  for (index_t line = 0; line < b.lines; ++line) {
+    border ? sum_line<true>(b, line) : sum_line<false>(b, line);
+  }
 }
 
 }  // namespace depthwise
