@@ -152,8 +152,8 @@ if(TESSERA_INSTALL)
   endfunction()
   set(sources "-DTESSERA_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DTESSERA_DOWNLOAD_DIR=${TESSERA_DOWNLOAD_DIR}")
   tessera_add_consumer(find_package "-DCMAKE_PREFIX_PATH=${prefix}")
-  tessera_add_consumer(add_subdirectory ${sources})
-  tessera_add_consumer(fetch_content ${sources} -DCMAKE_CXX_FLAGS_RELEASE=-O1)  # compiles the library anew
+  tessera_add_consumer(add_subdirectory ${sources} -DCMAKE_CXX_FLAGS_RELEASE=-O1)
+  tessera_add_consumer(fetch_content ${sources} -DCMAKE_CXX_FLAGS_RELEASE=-O1)  # these two compile the library anew
   find_package(PkgConfig QUIET)
   if(PKG_CONFIG_FOUND)
     tessera_add_consumer(pkg_config)
