@@ -22,6 +22,7 @@
 #include "tessera/kernels/convert-inl.h"
 #include "tessera/kernels/epilogue-inl.h"
 #include "tessera/kernels/math-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -51,29 +52,6 @@ TESSERA_INLINE Vec<D> exp2_of_negative(D d, Vec<D> x) {
   const auto y = polynomial(d, r, 1.0f, 0x1.62e43p-1f, 0x1.ebfb94p-3f, 0x1.c6af9ep-5f,
                             0x1.3b6816p-7f, 0x1.5ef4dcp-10f, 0x1.17999cp-13f);
   return mul(y, bit_cast(d, shl<23>(bit_cast(du, shifted))));
-}
-
-// f(i, n) for vectors of n lanes at i: whole ones, and one that may not be.
-template <class D, class F>
-TESSERA_INLINE void for_vectors(D d, index_t begin, index_t end, F f) {
-  const auto step = static_cast<index_t>(lanes(d));
-  index_t i = begin;
-  for (; i + step <= end; i += step) f.template operator()<true>(i, lanes(d));
-  if (i < end) f.template operator()<false>(i, static_cast<size_t>(end - i));
-}
-
-template <bool kWhole, class D>
-TESSERA_INLINE Vec<D> load_part(D d, const float* p, size_t n) {
-  if constexpr (kWhole) return load(d, p);
-  return load_n(d, p, n);
-}
-template <bool kWhole, class D>
-TESSERA_INLINE void store_part(D d, Vec<D> v, float* p, size_t n) {
-  if constexpr (kWhole) {
-    store(d, v, p);
-  } else {
-    store_n(d, v, p, n);
-  }
 }
 
 // 2^x of an integer x <= 0; 0 where that is no normal number, or x no number.

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "tessera/kernels/depthwise_kernels.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -26,20 +27,6 @@ using SumTag = Tag<float, kHasLmul ? 2 : 1>;
 // Enough chains for two pipes of latency 4; with LMUL 2, 16 + 10 of 32 registers.
 inline constexpr int kChains = 8;
 
-template <bool kWhole, class D>
-TESSERA_INLINE Vec<D> load_channels(D d, const float* p, size_t n) {
-  if constexpr (kWhole) return load(d, p);
-  return load_n(d, p, n);
-}
-template <bool kWhole, class D>
-TESSERA_INLINE void store_channels(D d, Vec<D> v, float* p, size_t n) {
-  if constexpr (kWhole) {
-    store(d, v, p);
-  } else {
-    store_n(d, v, p, n);
-  }
-}
-
 // kChains / kVectors outputs from i on, kVectors vectors of channels from c on; vectors are of n lanes.
 template <int kVectors, bool kWhole, bool kBorder, class D, size_t... kI, class... Acc>
 TESSERA_INLINE void sum_taps(D d, const DepthwiseBlock& b, index_t line, index_t i, index_t c,
@@ -49,15 +36,14 @@ TESSERA_INLINE void sum_taps(D d, const DepthwiseBlock& b, index_t line, index_t
   const index_t start = line * b.x_line + i * b.x_step + c;
   const auto add_tap = [&](auto x) TESSERA_LAMBDA {
     ((acc = mul_add(x(static_cast<index_t>(kI / kVectors), static_cast<index_t>(kI % kVectors)),
-                    load_channels<kWhole>(d, w + static_cast<index_t>(kI % kVectors) * step, n),
-                    acc)),
+                    load_part<kWhole>(d, w + static_cast<index_t>(kI % kVectors) * step, n), acc)),
      ...);
     w += b.filter_step;
   };
   for (index_t t = 0; t < b.row_count; ++t) {
     const float* x = b.rows[t] + start;
     const auto from_x = [&](index_t output, index_t v) TESSERA_LAMBDA {
-      return load_channels<kWhole>(d, x + output * b.x_step + v * step, n);
+      return load_part<kWhole>(d, x + output * b.x_step + v * step, n);
     };
     if constexpr (kBorder) {
       for (index_t u = 0; u < b.taps; ++u) {
@@ -73,10 +59,10 @@ TESSERA_INLINE void sum_taps(D d, const DepthwiseBlock& b, index_t line, index_t
     }
   }
   float* const sums = b.sums + line * b.sum_line + i * b.sum_step + c;
-  (store_channels<kWhole>(d, acc,
-                          sums + static_cast<index_t>(kI / kVectors) * b.sum_step +
-                              static_cast<index_t>(kI % kVectors) * step,
-                          n),
+  (store_part<kWhole>(d, acc,
+                      sums + static_cast<index_t>(kI / kVectors) * b.sum_step +
+                          static_cast<index_t>(kI % kVectors) * step,
+                      n),
    ...);
 }
 

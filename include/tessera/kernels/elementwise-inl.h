@@ -15,7 +15,7 @@
 #include "tessera/core/view.h"
 #include "tessera/kernels/math-inl.h"
 #include "tessera/kernels/nn_kernels.h"
-#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -83,19 +83,18 @@ inline constexpr bool kIsCheap = kOp == UnaryOp::kRelu || kOp >= UnaryOp::kSqrt;
 template <UnaryOp kOp>
 void unary(const float* x, float* y, index_t n) {
   const Tag<float, kHasLmul && kIsCheap<kOp> ? 8 : 1> d;
-  rows::for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-    rows::store_part<kAll>(d, unary_of<kOp>(d, rows::load_part<kAll>(d, x + i, count)), y + i,
-                           count);
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    store_part<kAll>(d, unary_of<kOp>(d, load_part<kAll>(d, x + i, count)), y + i, count);
   });
 }
 
 template <BinaryOp kOp>
 void binary(const float* a, const float* b, float* y, index_t n) {
   const Tag<float, kHasLmul ? 8 : 1> d;
-  rows::for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-    const auto va = rows::load_part<kAll>(d, a + i, count);
-    const auto vb = rows::load_part<kAll>(d, b + i, count);
-    rows::store_part<kAll>(d, binary_of<kOp>(va, vb), y + i, count);
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    const auto va = load_part<kAll>(d, a + i, count);
+    const auto vb = load_part<kAll>(d, b + i, count);
+    store_part<kAll>(d, binary_of<kOp>(va, vb), y + i, count);
   });
 }
 

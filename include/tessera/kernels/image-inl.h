@@ -18,6 +18,7 @@
 #include "tessera/core/dtype.h"
 #include "tessera/core/view.h"
 #include "tessera/kernels/image_kernels.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -57,17 +58,6 @@ TESSERA_INLINE void store_as(D d, Vec<D> v, T* to, size_t n) {
   }
 }
 
-// body.template operator()<kAll>(first channel, how many) for all channels, by vectors of D.
-template <class D, class F>
-TESSERA_INLINE void for_channels(D d, index_t channels, F body) {
-  const auto step = static_cast<index_t>(lanes(d));
-  index_t c = 0;
-  for (; c + step <= channels; c += step) {
-    body.template operator()<true>(c, static_cast<size_t>(step));
-  }
-  if (c < channels) body.template operator()<false>(c, static_cast<size_t>(channels - c));
-}
-
 // The elements of a window at one vector of channels, folded into `sum` by `fold`.
 template <bool kAll, class T, class D, class F>
 TESSERA_INLINE Vec<D> fold_window(D d, const detail::PoolRun& run, const T* x, size_t n, Vec<D> sum,
@@ -102,7 +92,7 @@ void max_pool(const detail::PoolRun& run) {
   const auto* x = static_cast<const T*>(run.x);
   auto* y = static_cast<T*>(run.y);
   for (index_t p = 0; p < run.pixels; ++p, x += run.x_step, y += run.y_step) {
-    for_channels(d, run.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
+    for_vectors(d, 0, run.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
       const auto largest = fold_window<kAll>(
           d, run, x + c, n, set(d, lowest<Value>()), [](auto sum, auto v) TESSERA_LAMBDA {
             const auto larger = max(v, sum);  // sum where v is a NaN, or sum is
@@ -125,7 +115,7 @@ void average_pool(const detail::PoolRun& run) {
   const auto divisor = set(d, static_cast<float>(run.divisor));
   const auto sum_of = [](auto sum, auto v) TESSERA_LAMBDA { return add(sum, v); };
   for (index_t p = 0; p < run.pixels; ++p, x += run.x_step, y += run.y_step) {
-    for_channels(d, run.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
+    for_vectors(d, 0, run.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
       if constexpr (std::is_integral_v<T>) {
         // The sum is below 2^24 and exact as a float. A quotient that is no tie is further from one than the rounding
         // of the division moves it, as the divisor is below 2^16: rounding twice is rounding once.
@@ -152,7 +142,7 @@ void bilinear(const detail::BilinearRow& row) {
   for (index_t p = 0; p < row.pixels; ++p, y += row.y_step) {
     const float weight = row.weights[p];
     const index_t left = row.left[p], right = row.right[p];
-    for_channels(d, row.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
+    for_vectors(d, 0, row.channels, [&]<bool kAll>(index_t c, size_t n) TESSERA_LAMBDA {
       const auto value = [&](const void* base, index_t offset) TESSERA_LAMBDA {
         const T* from = static_cast<const T*>(base) + offset + c;
         if constexpr (std::is_integral_v<T>) {

@@ -19,7 +19,7 @@
 #include "tessera/core/view.h"
 #include "tessera/kernels/lane_sums-inl.h"
 #include "tessera/kernels/nn_kernels.h"
-#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -27,9 +27,6 @@ TESSERA_BEGIN_TARGET
 namespace norm {
 
 using detail::NormRow;
-using rows::for_vectors;
-using rows::load_part;
-using rows::store_part;
 
 // x, less the mean where there is one.
 template <bool kMean, bool kAll, class D>
@@ -57,7 +54,7 @@ template <bool kMean, bool kWeight, bool kBias>
 void scale(const NormRow& r, float mean, float factor) {
   const NormRow row = r;  // in registers: the compiler can't know that results are not it
   const Tag<float, kHasLmul ? 8 : 1> d;
-  for_vectors(d, row.n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+  for_vectors(d, 0, row.n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
     auto v = mul_scalar(d, factor, centred<kMean, kAll>(d, row.x + i, count, mean));
     if constexpr (kWeight && kBias) {
       v = mul_add(v, load_part<kAll>(d, row.weight + i, count),

@@ -13,7 +13,7 @@
 #include <cstddef>
 
 #include "tessera/core/view.h"
-#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -24,13 +24,13 @@ namespace rope {
 inline void rotate(const float* first, const float* second, const float* cos, const float* sin,
                    float* to_first, float* to_second, index_t pairs) {
   const Tag<float, kHasLmul ? 4 : 1> d;
-  rows::for_vectors(d, pairs, [&]<bool kAll>(index_t i, size_t n) TESSERA_LAMBDA {
-    const auto a = rows::load_part<kAll>(d, first + i, n);
-    const auto b = rows::load_part<kAll>(d, second + i, n);
-    const auto c = rows::load_part<kAll>(d, cos + i, n);
-    const auto s = rows::load_part<kAll>(d, sin + i, n);
-    rows::store_part<kAll>(d, neg_mul_add(b, s, mul(a, c)), to_first + i, n);
-    rows::store_part<kAll>(d, mul_add(a, s, mul(b, c)), to_second + i, n);
+  for_vectors(d, 0, pairs, [&]<bool kAll>(index_t i, size_t n) TESSERA_LAMBDA {
+    const auto a = load_part<kAll>(d, first + i, n);
+    const auto b = load_part<kAll>(d, second + i, n);
+    const auto c = load_part<kAll>(d, cos + i, n);
+    const auto s = load_part<kAll>(d, sin + i, n);
+    store_part<kAll>(d, neg_mul_add(b, s, mul(a, c)), to_first + i, n);
+    store_part<kAll>(d, mul_add(a, s, mul(b, c)), to_second + i, n);
   });
 }
 

@@ -18,17 +18,13 @@
 #include "tessera/core/view.h"
 #include "tessera/kernels/lane_sums-inl.h"
 #include "tessera/kernels/math-inl.h"
-#include "tessera/kernels/vector_rows-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/accumulators-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
 
 namespace softmax {
-
-using rows::for_vectors;
-using rows::load_part;
-using rows::store_part;
 
 inline constexpr int kLmul = kHasLmul ? 8 : 1;
 
@@ -87,7 +83,7 @@ inline void softmax(const float* x, float* y, index_t n, float scale) {
       });
   const float factor = sum == 0 ? 0.0f : 1 / sum;
   const Tag<float, kLmul> d;
-  for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
     store_part<kAll>(d, mul_scalar(d, factor, load_part<kAll>(d, y + i, count)), y + i, count);
   });
 }
@@ -104,7 +100,7 @@ inline void log_softmax(const float* x, float* y, index_t n, float scale) {
   const Tag<float> one;
   store_n(one, log(one, set(one, sum)), &sum, 1);
   const Tag<float, kLmul> d;
-  for_vectors(d, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
     const auto z = logits<kAll>(d, x + i, count, offset, scale);
     store_part<kAll>(d, sub(z, set(d, sum)), y + i, count);
   });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Rows vector by vector: loops, whole and partial loads and stores, and rows of f32 as rows of other floats.
+// Rows of f32 as rows of other floats, and the other way round.
 
 #if defined(TESSERA_KERNELS_VECTOR_ROWS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_VECTOR_ROWS_INL_H_
@@ -16,37 +16,12 @@
 #include "tessera/core/dtype.h"
 #include "tessera/core/view.h"
 #include "tessera/kernels/convert-inl.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
 
 namespace rows {
-
-template <bool kAll, class D>
-TESSERA_INLINE Vec<D> load_part(D d, const Lane<D>* from, size_t n) {
-  if constexpr (kAll) return load(d, from);
-  return load_n(d, from, n);
-}
-
-template <bool kAll, class D>
-TESSERA_INLINE void store_part(D d, Vec<D> v, Lane<D>* to, size_t n) {
-  if constexpr (kAll) {
-    store(d, v, to);
-  } else {
-    store_n(d, v, to, n);
-  }
-}
-
-// body.operator()<kAll>(i, count) for all of n elements, a vector of D at a time.
-template <class D, class F>
-TESSERA_INLINE void for_vectors(D d, index_t n, F body) {
-  const auto step = static_cast<index_t>(lanes(d));
-  index_t i = 0;
-  for (; i + step <= n; i += step) {
-    body.template operator()<true>(i, static_cast<size_t>(step));
-  }
-  if (i < n) body.template operator()<false>(i, static_cast<size_t>(n - i));
-}
 
 // n elements of type `dtype`, `stride` apart, as f32.
 inline void load_row(DType dtype, const void* from, index_t stride, float* to, index_t n) {
@@ -61,7 +36,7 @@ void store_row_as(const float* from, To* to, index_t stride, index_t n) {
     const Tag<float, kHasLmul ? 4 : 1> d;
     const Rebind<To, Tag<float, kHasLmul ? 4 : 1>> dn;
     const auto demote_to = [&](const float* f, To* t, index_t count) TESSERA_LAMBDA {
-      for_vectors(d, count, [&]<bool kAll>(index_t i, size_t part) TESSERA_LAMBDA {
+      for_vectors(d, 0, count, [&]<bool kAll>(index_t i, size_t part) TESSERA_LAMBDA {
         store_part<kAll>(dn, demote(dn, d, load_part<kAll>(d, f + i, part)), t + i, part);
       });
     };

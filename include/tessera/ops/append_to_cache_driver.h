@@ -32,12 +32,12 @@ inline void check_append(const AppendProblem& p) {
     fail(p.function, name, "rows of whole blocks of " + std::to_string(info(p.cache.format).block),
          std::to_string(p.cache.dim) + " elements");
   }
-  std::array<NamedTensor, 3> read = {NamedTensor{"x", p.x},
-                                     NamedTensor{"positions", tensor_memory(p.positions)},
-                                     NamedTensor{"block_table", tensor_memory(p.block_table)}};
-  std::array<NamedTensor, 1> written = {NamedTensor{name, p.cache.memory}};
-  for (NamedTensor& t : read) t.range = check_tensor(p.function, t.name, t.memory);
-  written[0].range = check_tensor(p.function, name, p.cache.memory);
+  const std::array<NamedTensor, 3> read = {
+      NamedTensor{"x", p.x}, NamedTensor{"positions", tensor_memory(p.positions)},
+      NamedTensor{"block_table", tensor_memory(p.block_table)}};
+  const std::array<NamedTensor, 1> written = {NamedTensor{name, p.cache.memory}};
+  for (const NamedTensor& t : read) check_tensor(p.function, t.name, t.memory);
+  check_tensor(p.function, name, p.cache.memory);
   if (!paged) check_extent(p.function, name, p.cache.memory, 0, x[0], "sequences", "those of x");
   check_extent(p.function, name, p.cache.memory, 1, x[1], "heads", "those of x");
   if (p.cache.dim != x[3]) {

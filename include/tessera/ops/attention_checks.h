@@ -16,32 +16,15 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-struct NamedTensor {
-  const char* name;
-  TensorMemory memory;
-  AddressRange range{};
-};
-
 // Of each tensor that is written: each element once, apart from all others.
 inline void check_written(const char* function, std::span<const NamedTensor> written,
                           std::span<const NamedTensor> read) {
   for (const NamedTensor& w : written) {
-    if (w.memory.is_empty()) continue;
-    const TensorMemory& m = w.memory;
-    if (!is_nested(m)) {
-      fail(function, w.name,
-           "strides that visit each element once, each beyond the reach of the smaller",
-           "extents " + text_of(m.extents, m.rank) + ", strides " + text_of(m.strides, m.rank));
+    check_nested(function, w);
+    for (const NamedTensor& other : read) check_apart(function, w, other);
+    for (const NamedTensor& other : written) {
+      if (&other != &w) check_apart(function, w, other);
     }
-    const auto check = [&](const NamedTensor& other) {
-      if (&other == &w || other.memory.is_empty()) return;
-      if (overlap(other.memory, other.range, m, w.range)) {
-        fail(function, w.name, std::string("memory that does not overlap ") + other.name,
-             "an overlapping view");
-      }
-    };
-    for (const NamedTensor& other : read) check(other);
-    for (const NamedTensor& other : written) check(other);
   }
 }
 
@@ -192,18 +175,18 @@ inline void check_key_tensor(const AttentionProblem& p, const char* argument, co
 }
 
 inline void check_attention(const AttentionProblem& p) {
-  std::array<NamedTensor, 4> read = {NamedTensor{"q", p.q}, NamedTensor{"k", p.k.memory},
-                                     NamedTensor{"v", p.v.memory},
-                                     NamedTensor{"options.mask", p.options.mask.memory()}};
-  std::array<NamedTensor, 2> written = {
+  const std::array<NamedTensor, 4> read = {NamedTensor{"q", p.q}, NamedTensor{"k", p.k.memory},
+                                           NamedTensor{"v", p.v.memory},
+                                           NamedTensor{"options.mask", p.options.mask.memory()}};
+  const std::array<NamedTensor, 2> written = {
       NamedTensor{"out", p.out},
       NamedTensor{"options.log_sums", tensor_memory(p.options.log_sums)}};
   check_key_tensor(p, "k", p.k);
   check_key_tensor(p, "v", p.v);
   for (std::size_t i = 0; i < 3; ++i) {
-    read[i].range = check_tensor(p.function, read[i].name, read[i].memory);
+    check_tensor(p.function, read[i].name, read[i].memory);
   }
-  written[0].range = check_tensor(p.function, "out", p.out);
+  check_tensor(p.function, "out", p.out);
   const auto& q = p.q.extents;
   const auto& k = p.k.memory.extents;
   if (q[3] < 1) {
@@ -237,11 +220,11 @@ inline void check_attention(const AttentionProblem& p) {
   check_attention_options(p, sequences);
   if (p.paged) check_pages(p, sequences);
   if (p.options.mask.is_given()) {
-    read[3].range = check_tensor(p.function, read[3].name, read[3].memory);
+    check_tensor(p.function, read[3].name, read[3].memory);
   }
   const View<float, 3>& log_sums = p.options.log_sums;
   if (log_sums.data != nullptr || log_sums.extents != std::array<index_t, 3>{}) {
-    written[1].range = check_tensor(p.function, written[1].name, written[1].memory);
+    check_tensor(p.function, written[1].name, written[1].memory);
     const std::array<index_t, 3> expected = {q[0], q[1], q[2]};
     if (log_sums.extents != expected) {
       fail(p.function, written[1].name, "extents " + to_string(expected) + ", those of q",

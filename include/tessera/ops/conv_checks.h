@@ -176,10 +176,15 @@ inline void check_conv_epilogue(const ConvProblem& p, const TensorMemory& y,
   }
 }
 
+// What multiplies: segments are of whole groups of the input channels of a pixel.
+inline const GemmKernels& product_kernels(const ConvProblem& p, const KernelTable& table) {
+  return table.in_place(p.w.dtype, p.w.extents[4]);
+}
+
 inline void check_conv(const ConvProblem& p, const KernelTable& kernels, const Context* context) {
   check_conv_options(p);
   const TensorMemory x_memory = memory_of(p.x, p.rank), y_memory = memory_of(p.y, p.rank);
-  const AddressRange x_range = check_tensor(p.function, "x", x_memory);
+  check_tensor(p.function, "x", x_memory);
   const AddressRange y_range = check_tensor(p.function, "y", y_memory);
   AddressRange w_range;
   if (p.packed) {
@@ -214,16 +219,10 @@ inline void check_conv(const ConvProblem& p, const KernelTable& kernels, const C
     fail(p.function, "options.x_zero_point", "0 where x is not of integers",
          std::to_string(p.x_zero_point));
   }
-  check_tuning(p.function, kernels.in_place(p.w.dtype, p.w.extents[4]), kernels.target, context);
+  check_tuning(p.function, product_kernels(p, kernels), kernels.target, context);
   if (y_memory.is_empty()) return;
-  if (!is_nested(y_memory)) {
-    fail(p.function, "y",
-         "strides that visit each element once, each beyond the reach of the smaller",
-         "extents " + shape_text(y, p.rank) + ", strides " + shape_text(p.y.strides, p.rank));
-  }
-  if (overlap(x_memory, x_range, y_memory, y_range)) {
-    fail(p.function, "y", "memory that does not overlap x", "an overlapping view");
-  }
+  check_nested(p.function, {"y", y_memory});
+  check_apart(p.function, {"y", y_memory}, {"x", x_memory});
   if (w_range.meets(y_range)) {
     fail(p.function, "y", "memory that does not overlap w", "an overlapping view");
   }

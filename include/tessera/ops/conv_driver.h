@@ -183,7 +183,7 @@ TESSERA_LIBRARY_FUNCTION PackedFilterMemory checked_pack_conv(const ConvProblem&
   const KernelTable& table = kernels_for(p.function, context);
   check_conv_options(p);
   check_tensor(p.function, "w", memory_of(p.w, p.rank));
-  check_tuning(p.function, table.in_place(p.w.dtype, p.w.extents[4]), table.target, context);
+  check_tuning(p.function, product_kernels(p, table), table.target, context);
   const ConvCall call(p, table, context);
   PackedFilterMemory packed({.extents = p.w.extents,
                              .stride = p.stride,

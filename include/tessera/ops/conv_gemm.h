@@ -60,7 +60,7 @@ struct ConvKernels {
 inline ConvKernels conv_kernels(const ConvProblem& p, const KernelTable& table,
                                 const Context* context) {
   ConvKernels k{};
-  k.gemm = &table.in_place(p.w.dtype, p.w.extents[4]);
+  k.gemm = &product_kernels(p, table);
   k.in = p.w.extents[4];
   k.in_padded = round_up(k.in, k.gemm->group);
   k.out = p.w.extents[0] / p.groups;

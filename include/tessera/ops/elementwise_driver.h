@@ -110,14 +110,14 @@ TESSERA_LIBRARY_FUNCTION void checked_elementwise(const ElementwiseProblem& p) {
   using Kind = ElementwiseProblem::Kind;
   const auto& kernels = nn_kernels_for(p.function, p.context);
   const bool two = p.kind != Kind::kUnary;
-  const TensorArgument y{"y", &p.y};
+  const NamedTensor y{"y", p.y};
   check_tensor(p.function, p.a_name, p.a);
   if (two) check_tensor(p.function, p.b_name, p.b);
   check_result_memory(p.function, y);
   const TensorMemory a = broadcast(p.function, p.a_name, p.a, p.y);
   const TensorMemory b = two ? broadcast(p.function, p.b_name, p.b, p.y) : p.y;
-  check_apart(p.function, y, {p.a_name, &p.a}, true);
-  if (two) check_apart(p.function, y, {p.b_name, &p.b}, true);
+  check_apart(p.function, y, {p.a_name, p.a}, true);
+  if (two) check_apart(p.function, y, {p.b_name, p.b}, true);
   if (p.y.is_empty()) return;
 
   const ElementwiseLoop loop({a, b, p.y});

@@ -81,49 +81,19 @@ class RowScratch {
   float* memory_ = nullptr;
 };
 
-// The same elements, in the same memory: an operation in place.
-inline bool is_same_memory(const TensorMemory& x, const TensorMemory& y) {
-  return x.data == y.data && x.dtype == y.dtype && x.extents == y.extents && x.strides == y.strides;
-}
-
-// A result and what may not overlap it, unless it is the very same memory.
-struct TensorArgument {
-  const char* name;
-  const TensorMemory* memory;
-};
-
 // Extents, null, overflow; each element of the result once.
-inline void check_result_memory(const char* function, const TensorArgument& y) {
-  check_tensor(function, y.name, *y.memory);
-  if (y.memory->is_empty() || is_nested(*y.memory)) return;
-  fail(function, y.name,
-       "strides that visit each element once, each beyond the reach of the smaller",
-       "extents " + text_of(y.memory->extents, y.memory->rank) + ", strides " +
-           text_of(y.memory->strides, y.memory->rank));
+inline void check_result_memory(const char* function, const NamedTensor& y) {
+  check_tensor(function, y.name, y.memory);
+  check_nested(function, y);
 }
 
 // Extents, null, overflow of an operand that must have these extents, which `why` explains.
-inline void check_operand(const char* function, const TensorArgument& x,
+inline void check_operand(const char* function, const NamedTensor& x,
                           const std::array<index_t, kMostAxes>& expected, const char* why) {
-  check_tensor(function, x.name, *x.memory);
-  if (x.memory->extents == expected) return;
-  fail(function, x.name, "extents " + text_of(expected, x.memory->rank) + why,
-       text_of(x.memory->extents, x.memory->rank));
-}
-
-// Of a result. in_place: the two may be the very same memory.
-inline void check_apart(const char* function, const TensorArgument& y, const TensorArgument& x,
-                        bool in_place) {
-  if (x.memory->is_empty() || y.memory->is_empty()) return;
-  if (in_place && is_same_memory(*x.memory, *y.memory)) return;
-  if (!overlap(*x.memory, check_tensor(function, x.name, *x.memory), *y.memory,
-               check_tensor(function, y.name, *y.memory))) {
-    return;
-  }
-  std::string expected = "memory that does not overlap ";
-  expected.append(x.name);
-  if (in_place) expected.append(", or is the same");
-  fail(function, y.name, expected, "an overlapping view");
+  check_tensor(function, x.name, x.memory);
+  if (x.memory.extents == expected) return;
+  fail(function, x.name, "extents " + text_of(expected, x.memory.rank) + why,
+       text_of(x.memory.extents, x.memory.rank));
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

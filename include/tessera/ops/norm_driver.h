@@ -53,9 +53,9 @@ inline void check_norm_codes(const NormProblem& p) {
 
 inline void check_norm(const NormProblem& p) {
   const NormOptions& o = p.options;
-  const TensorArgument x{"x", &p.x}, y{"y", &p.y}, weight{"options.weight", &o.weight.memory()},
-      bias{"options.bias", &o.bias.memory()}, residual{"options.residual", &o.residual.memory()},
-      sum{"options.sum", &o.sum.memory()};
+  const NamedTensor x{"x", p.x}, y{"y", p.y}, weight{"options.weight", o.weight.memory()},
+      bias{"options.bias", o.bias.memory()}, residual{"options.residual", o.residual.memory()},
+      sum{"options.sum", o.sum.memory()};
   check_tensor(p.function, "x", p.x);
   const std::array<index_t, kMostAxes> columns = {p.x.extents[1], 1, 1, 1, 1};
   if (o.weight.is_given()) check_operand(p.function, weight, columns, ", the columns of x");
@@ -64,7 +64,7 @@ inline void check_norm(const NormProblem& p) {
   if (!(o.epsilon >= 0 && o.epsilon <= std::numeric_limits<float>::max())) {
     fail(p.function, "options.epsilon", "a finite number of at least 0", std::to_string(o.epsilon));
   }
-  const auto check_result = [&](const TensorArgument& result) {
+  const auto check_result = [&](const NamedTensor& result) {
     check_operand(p.function, result, p.x.extents, ", those of x");
     check_result_memory(p.function, result);
     check_apart(p.function, result, x, true);

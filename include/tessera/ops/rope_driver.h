@@ -23,18 +23,18 @@ inline void check_rope(const RopeProblem& p) {
   const char* const function = "rope";
   const TensorMemory cos = tensor_memory(p.cos), sin = tensor_memory(p.sin),
                      positions = tensor_memory(p.options.positions);
-  const TensorArgument y{"y", &p.y};
+  const NamedTensor y{"y", p.y};
   check_tensor(function, "x", p.x);
   check_operand(function, y, p.x.extents, ", those of x");
   check_result_memory(function, y);
-  check_apart(function, y, {"x", &p.x}, true);
+  check_apart(function, y, {"x", p.x}, true);
   check_tensor(function, "cos", cos);
-  check_operand(function, {"sin", &sin}, cos.extents, ", those of cos");
-  check_apart(function, y, {"cos", &cos}, false);
-  check_apart(function, y, {"sin", &sin}, false);
-  for (const TensorArgument& t : {TensorArgument{"cos", &cos}, TensorArgument{"sin", &sin}}) {
-    if (t.memory->extents[1] > 1 && t.memory->strides[1] != 1) {
-      fail(function, t.name, "rows of stride 1", "stride " + std::to_string(t.memory->strides[1]));
+  check_operand(function, {"sin", sin}, cos.extents, ", those of cos");
+  check_apart(function, y, {"cos", cos}, false);
+  check_apart(function, y, {"sin", sin}, false);
+  for (const NamedTensor& t : {NamedTensor{"cos", cos}, NamedTensor{"sin", sin}}) {
+    if (t.memory.extents[1] > 1 && t.memory.strides[1] != 1) {
+      fail(function, t.name, "rows of stride 1", "stride " + std::to_string(t.memory.strides[1]));
     }
   }
   if (cos.extents[1] > p.x.extents[3] / 2) {
@@ -50,9 +50,9 @@ inline void check_rope(const RopeProblem& p) {
     }
     return;
   }
-  check_operand(function, {"options.positions", &positions},
+  check_operand(function, {"options.positions", positions},
                 {p.x.extents[0], p.x.extents[1], 1, 1, 1}, ", the batch and the tokens of x");
-  check_apart(function, y, {"options.positions", &positions}, false);
+  check_apart(function, y, {"options.positions", positions}, false);
   for (index_t b = 0; b < p.x.extents[0]; ++b) {
     for (index_t t = 0; t < p.x.extents[1]; ++t) {
       const std::int32_t position = p.options.positions(b, t);

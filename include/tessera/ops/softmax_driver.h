@@ -20,9 +20,9 @@ namespace tessera::inline TESSERA_ABI::impl {
 
 inline void check_softmax(const SoftmaxProblem& p) {
   check_tensor(p.function, "x", p.x);
-  check_result_memory(p.function, {"y", &p.y});
+  check_result_memory(p.function, {"y", p.y});
   check_result_extents(p.function, p.y, p.x.extents, ", those of x");
-  check_apart(p.function, {"y", &p.y}, {"x", &p.x}, true);
+  check_apart(p.function, {"y", p.y}, {"x", p.x}, true);
   const float scale = p.options.scale;
   if (!(scale > 0 && scale <= std::numeric_limits<float>::max())) {
     fail(p.function, "options.scale", "a positive, finite number", std::to_string(scale));

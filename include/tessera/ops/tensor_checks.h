@@ -69,12 +69,14 @@ std::string text_of(const std::array<index_t, N>& values, int count) {
 // Extents, null, overflow. Returns the addresses touched: none for an empty tensor.
 inline AddressRange check_tensor(const char* function, const char* argument,
                                  const TensorMemory& t) {
-  const std::string extents = text_of(t.extents, t.rank);
+  const auto extents = [&t] { return text_of(t.extents, t.rank); };
   if (*std::min_element(t.extents.begin(), t.extents.end()) < 0) {
-    fail(function, argument, "extents of at least 0", extents);
+    fail(function, argument, "extents of at least 0", extents());
   }
   if (t.is_empty()) return {};
-  if (t.data == nullptr) fail(function, argument, "data for extents " + extents, "a null pointer");
+  if (t.data == nullptr) {
+    fail(function, argument, "data for extents " + extents(), "a null pointer");
+  }
   const index_t size = size_of(t.dtype);
   index_t low = 0, high = 0, elements = 8;  // sums may be wider than the elements: eight bytes
   bool overflows = false;
@@ -91,7 +93,7 @@ inline AddressRange check_tensor(const char* function, const char* argument,
       __builtin_add_overflow(address, low, &range.begin) ||
       __builtin_add_overflow(address, high, &range.end)) {
     fail(function, argument, "sizes within the address space",
-         "extents " + extents + ", strides " + text_of(t.strides, t.rank));
+         "extents " + extents() + ", strides " + text_of(t.strides, t.rank));
   }
   return range;
 }
@@ -140,20 +142,47 @@ inline bool overlap(const TensorMemory& x, const AddressRange& x_range, const Te
   return column < ny || column + nx > pitch;
 }
 
-// An input and a result: of each the above, each element of the result once, no overlap.
+// The same elements, in the same memory: an operation in place.
+inline bool is_same_memory(const TensorMemory& x, const TensorMemory& y) {
+  return x.data == y.data && x.dtype == y.dtype && x.extents == y.extents && x.strides == y.strides;
+}
+
+struct NamedTensor {
+  const char* name;
+  TensorMemory memory;
+};
+
+// A result has each element once.
+inline void check_nested(const char* function, const NamedTensor& y) {
+  const TensorMemory& t = y.memory;
+  if (t.is_empty() || is_nested(t)) return;
+  fail(function, y.name,
+       "strides that visit each element once, each beyond the reach of the smaller",
+       "extents " + text_of(t.extents, t.rank) + ", strides " + text_of(t.strides, t.rank));
+}
+
+// A result does not overlap another tensor. in_place: the two may be the very same memory.
+inline void check_apart(const char* function, const NamedTensor& y, const NamedTensor& x,
+                        bool in_place = false) {
+  if (x.memory.is_empty() || y.memory.is_empty()) return;
+  if (in_place && is_same_memory(x.memory, y.memory)) return;
+  if (!overlap(x.memory, check_tensor(function, x.name, x.memory), y.memory,
+               check_tensor(function, y.name, y.memory))) {
+    return;
+  }
+  std::string expected = "memory that does not overlap ";
+  expected.append(x.name);
+  if (in_place) expected.append(", or is the same");
+  fail(function, y.name, expected, "an overlapping view");
+}
+
+// An input and a result: of each all of the above.
 inline void check_input_and_result(const char* function, const TensorMemory& x,
                                    const TensorMemory& y) {
-  const AddressRange x_range = check_tensor(function, "x", x);
-  const AddressRange y_range = check_tensor(function, "y", y);
-  if (y.is_empty()) return;
-  if (!is_nested(y)) {
-    fail(function, "y",
-         "strides that visit each element once, each beyond the reach of the smaller",
-         "extents " + text_of(y.extents, y.rank) + ", strides " + text_of(y.strides, y.rank));
-  }
-  if (overlap(x, x_range, y, y_range)) {
-    fail(function, "y", "memory that does not overlap x", "an overlapping view");
-  }
+  check_tensor(function, "x", x);
+  check_tensor(function, "y", y);
+  check_nested(function, {"y", y});
+  check_apart(function, {"y", y}, {"x", x});
 }
 
 // A result has these extents, which `why` explains.
