@@ -98,6 +98,7 @@ struct Data {
   }
   View<const float, 1> rows() const { return {row.data(), {kRows}, {3}}; }
   View<const float, 1> columns() const { return {column.data(), {kCols}, {2}}; }
+  View<const float, 1> dense_columns() const { return {column.data(), {kCols}, {1}}; }
   View<const float, 2> residual() const { return {matrix.data(), {kRows, kCols}, {kCols + 4, 1}}; }
 };
 
@@ -115,6 +116,15 @@ TEST_CASE("epilogue steps that read memory", "[epilogue]") {
                                 [&](float s, index_t i, index_t) { return s * r(i); });
   check_epilogue<float, float, bf16>(epi::residual(x),
                                      [&](float s, index_t i, index_t j) { return s + x(i, j); });
+  const auto dense = d.dense_columns();
+  check_epilogue<float, float, float>(epi::bias(dense) | epi::row_scale(r) | epi::residual(x) |
+                                          epi::column_scale(dense) | epi::row_bias(r) |
+                                          epi::leaky_relu(-0.5) | epi::clamp(-300, 200),
+                                      [&](float s, index_t i, index_t j) {
+                                        s = ((s + dense(j)) * r(i) + x(i, j)) * dense(j) + r(i);
+                                        s = s < 0 ? s * -0.5f : s;
+                                        return s < -300 ? -300 : s > 200 ? 200 : s;
+                                      });
   std::vector<bf16> narrow(static_cast<std::size_t>(kRows * kCols));
   const auto n = col_major(narrow, {kRows, kCols});
   for (index_t i = 0; i < kRows; ++i) {
@@ -199,6 +209,30 @@ TEST_CASE("epilogue requantizes", "[epilogue]") {
     return std::nearbyint(s * c(j)) - 7;
   });
   check_epilogue<float, float, s8>(Epilogue(), spec(1, 0));
+
+  // Contiguous scales: sums that are known to be within the range of 32 bits, and some that are not, or no numbers.
+  std::vector<float> scales(kCols);
+  for (index_t j = 0; j < kCols; ++j)
+    scales[static_cast<std::size_t>(j)] = d.dense_columns()(j) / 64;
+  const auto check_scales = [&](int zero_point) {
+    const auto scaled = [&](float s, index_t, index_t j) {
+      const float x = s * scales[static_cast<std::size_t>(j)];
+      return std::nearbyint(x) + static_cast<float>(zero_point);
+    };
+    const auto x = row_major(scales, {kCols});
+    check_epilogue<s8, s8, s8>(epi::requantize(x, zero_point), scaled);
+    check_epilogue<u8, s8, u8>(epi::requantize(x, zero_point), scaled);
+  };
+  check_scales(0);
+  check_scales(100);
+  for (index_t j = 0; j < kCols; j += 7) {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    const float extremes[] = {kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 1e30f,
+                              -1e8f};
+    scales[static_cast<std::size_t>(j)] = extremes[j % 5];
+  }
+  check_scales(0);
+  check_scales(-128);
 }
 
 TEST_CASE("epilogue in f64", "[epilogue]") {

@@ -17,7 +17,9 @@
 #include "tessera/kernels/convert-inl.h"
 #include "tessera/kernels/epilogue_steps.h"
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/light_epilogue-inl.h"
 #include "tessera/kernels/math-inl.h"
+#include "tessera/kernels/sum_tile-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -26,14 +28,6 @@ using detail::EpilogueOp;
 using detail::EpilogueStep;
 using detail::GemmResult;
 using detail::ZeroPointTerms;
-
-// rows x cols sums in memory, `stride` apart; (row, col) is where they are in the result.
-template <class T>
-struct SumTile {
-  T* data;
-  index_t stride, rows, cols;
-  index_t row, col;
-};
 
 // One register: the activations need many, and in groups they would spill.
 template <class T>
@@ -164,29 +158,17 @@ void apply_step(const SumTile<T>& t, const EpilogueStep& s) {
   }
 }
 
-// A row of sums as elements of the result: rounds to nearest even, integers saturate, NaN gives 0.
+// A row of sums as elements of the result.
 template <class To, class T>
 TESSERA_INLINE void demote_row(const T* from, To* to, index_t n) {
   const SumTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
   const Rebind<To, SumTag<T>> dn;
-  const auto demoted = [&](Vec<SumTag<T>> v) TESSERA_LAMBDA {
-    if constexpr (std::is_same_v<To, T>) {
-      return v;
-    } else if constexpr (std::is_same_v<To, int32_t>) {
-      return to_int(v);
-    } else if constexpr (std::is_integral_v<To>) {
-      const Rebind<int32_t, SumTag<T>> di;
-      return demote(dn, di, to_int(v));
-    } else {
-      return demote(dn, d, v);
-    }
-  };
   index_t i = 0;
-  for (; i + step <= n; i += step) store(dn, demoted(load(d, from + i)), to + i);
+  for (; i + step <= n; i += step) store(dn, result_of<To>(d, load(d, from + i)), to + i);
   if (i == n) return;
   const auto left = static_cast<size_t>(n - i);
-  store_n(dn, demoted(load_n(d, from + i, left)), to + i, left);
+  store_n(dn, result_of<To>(d, load_n(d, from + i, left)), to + i, left);
 }
 
 template <class To, class T>
@@ -266,6 +248,7 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
   if constexpr (std::is_same_v<T, int32_t>) {
     if (r.zero_points != nullptr) add_zero_point_terms(*r.zero_points, t);
     if (r.dtype == DType::kS32) return store_tile<int32_t>(r, t);
+    if (light_epilogue::finish_tile(r, t)) return;
     // As floats, as many rows at a time as fit: each step begins anew for each part.
     float part[4 * kLine];
     for (index_t j0 = 0; j0 < t.cols; j0 += kLine) {
@@ -282,6 +265,9 @@ void finish_tile(const GemmResult& r, const SumTile<T>& t) {
       }
     }
   } else {
+    if constexpr (std::is_same_v<T, float>) {
+      if (light_epilogue::finish_tile(r, t)) return;
+    }
     for (int s = 0; s < r.step_count; ++s) apply_step(t, r.steps[s]);
     if constexpr (std::is_same_v<T, double>) {
       store_tile<double>(r, t);

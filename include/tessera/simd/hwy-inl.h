@@ -270,7 +270,19 @@ TESSERA_INLINE auto to_int(V a) {
 
 template <class V>
 TESSERA_INLINE auto to_int_in_range(V a) {
+#if HWY_ARCH_X86 && \
+    HWY_TARGET <= HWY_AVX2  // Highway has this only with a correction of what is out of range
+  using Result = hn::Vec<hn::RebindToSigned<hn::DFromV<V>>>;
+  if constexpr (sizeof(a.raw) == 64) {
+    return Result{_mm512_cvtps_epi32(a.raw)};
+  } else if constexpr (sizeof(a.raw) == 32) {
+    return Result{_mm256_cvtps_epi32(a.raw)};
+  } else {
+    return Result{_mm_cvtps_epi32(a.raw)};
+  }
+#else
   return hn::NearestInt(a);
+#endif
 }
 
 template <class V>
@@ -406,6 +418,15 @@ TESSERA_INLINE Vec<DN> demote(DN dn, D d, Vec<D> v) {
   if constexpr (std::is_same_v<Lane<DN>, bf16>) {
     return f32_to_bf16(dn, d, v);
   } else if constexpr (!std::is_same_v<Lane<DN>, f16>) {
+#if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3  // two steps where Highway takes three
+    if constexpr (sizeof(Lane<DN>) == 1 && std::is_same_v<Lane<D>, int32_t> &&
+                  sizeof(v.raw) == 64) {
+      if constexpr (std::is_signed_v<Lane<DN>>)
+        return Vec<DN>{_mm512_cvtsepi32_epi8(v.raw)};
+      else
+        return Vec<DN>{_mm512_cvtusepi32_epi8(hn::Max(v, hn::Zero(HwyTag<D>())).raw)};
+    }
+#endif
     return hn::DemoteTo(HwyTag<DN>(), v);
   } else if constexpr (kHasF16Conversion) {
     const hn::Rebind<::hwy::float16_t, HwyTag<D>> dh;
