@@ -26,6 +26,7 @@ foreach(run profile-used profile-results)
   set_property(TEST ${run} APPEND PROPERTY ENVIRONMENT "TESSERA_PROFILE=${profile}")
   set_property(TEST ${run} APPEND PROPERTY FIXTURES_REQUIRED profiles)
 endforeach()
+set_property(TEST profile-results APPEND PROPERTY ENVIRONMENT TESSERA_TEST_EFFORT=reduced)
 set_tests_properties(profile-results PROPERTIES COST 100)
 function(tessera_add_refused_profile name file why)
   add_test(NAME profile-refused-${name} COMMAND tessera_test [profile-refused])
@@ -39,8 +40,11 @@ tessera_add_refused_profile(missing "${profile}.missing" "unreadable: expected a
 tessera_add_refused_profile(directory "${PROJECT_BINARY_DIR}" "unreadable: expected a file, got Is a directory")
 
 # The other ways to use the library: header-only in two translation units, in static mode, without exceptions. With -O1, and
-# on x86 for AVX2 and the scalar target only, as all kernels are compiled in each for the sake of the link.
-set(for_the_link -O1 "-DHWY_DISABLED_TARGETS=(HWY_SSE2|HWY_SSSE3|HWY_SSE4|HWY_AVX3|HWY_AVX3_DL|HWY_AVX3_ZEN4|HWY_AVX3_SPR|HWY_AVX10_2)")
+# on x86 for AVX2 only, as all kernels are compiled in each for the sake of the link.
+set(for_the_link -O1)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+  list(APPEND for_the_link -march=haswell "-DHWY_DISABLED_TARGETS=(HWY_AVX3|HWY_AVX3_DL|HWY_AVX3_ZEN4|HWY_AVX3_SPR|HWY_AVX10_2)")
+endif()
 tessera_add_test_executable(tessera_header_only_test tessera odr_a.cc odr_b.cc odr_test.cc)
 target_compile_options(tessera_header_only_test PRIVATE ${for_the_link})
 add_test(NAME header-only COMMAND tessera_header_only_test)
@@ -99,6 +103,7 @@ endforeach()
 add_library(tessera_headers_test OBJECT ${header_sources})
 target_link_libraries(tessera_headers_test PRIVATE tessera)
 target_compile_definitions(tessera_headers_test PRIVATE TESSERA_COMPILED)
+target_compile_options(tessera_headers_test PRIVATE -O0)
 
 # Wrong uses must not compile, and the compiler must print the sentence that the file names (// EXPECT: ...).
 file(GLOB wrong_uses CONFIGURE_DEPENDS compile_fail/*.cc)
@@ -118,15 +123,8 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64" AND CMAKE_BUILD_TYPE STREQUAL "Relea
   add_test(NAME inner-loop COMMAND "${inner_loop}" "$<TARGET_FILE:tessera_compiled_test>" ${tiles})
   find_program(TESSERA_CLANG_19 clang++-19)
   if(TESSERA_CLANG_19)
-    # The targets that are looked at, in one translation unit.
-    set(source "${CMAKE_CURRENT_BINARY_DIR}/inner_loop.cc")
-    file(CONFIGURE OUTPUT "${source}" CONTENT [[
-#define HWY_DISABLED_TARGETS ~(HWY_SCALAR | HWY_EMU128 | HWY_AVX2 | HWY_AVX3)
-#define TESSERA_COMPILED_SOURCE 1
-#include "tessera/dispatch/dispatch.h"
-]])
     add_test(NAME inner-loop-clang-compile COMMAND "${TESSERA_CLANG_19}" -std=c++20 -O3 -DNDEBUG "-I$<JOIN:${include_dirs},;-I>"
-      -c "${source}" -o clang.o COMMAND_EXPAND_LISTS)
+      "-I${CMAKE_CURRENT_SOURCE_DIR}" -c "${CMAKE_CURRENT_SOURCE_DIR}/inner_loop.cc" -o clang.o COMMAND_EXPAND_LISTS)
     add_test(NAME inner-loop-clang COMMAND "${inner_loop}" clang.o ${tiles})
     set_tests_properties(inner-loop-clang-compile PROPERTIES FIXTURES_SETUP clang-object)
     set_tests_properties(inner-loop-clang PROPERTIES FIXTURES_REQUIRED clang-object)
@@ -152,8 +150,9 @@ if(TESSERA_INSTALL)
   endfunction()
   set(sources "-DTESSERA_SOURCE_DIR=${PROJECT_SOURCE_DIR}" "-DTESSERA_DOWNLOAD_DIR=${TESSERA_DOWNLOAD_DIR}")
   tessera_add_consumer(find_package "-DCMAKE_PREFIX_PATH=${prefix}")
-  tessera_add_consumer(add_subdirectory ${sources} -DCMAKE_CXX_FLAGS_RELEASE=-O1)
-  tessera_add_consumer(fetch_content ${sources} -DCMAKE_CXX_FLAGS_RELEASE=-O1)  # these two compile the library anew
+  list(JOIN for_the_link " " flags)  # these two compile the library anew
+  tessera_add_consumer(add_subdirectory ${sources} "-DCMAKE_CXX_FLAGS_RELEASE=${flags}")
+  tessera_add_consumer(fetch_content ${sources} "-DCMAKE_CXX_FLAGS_RELEASE=${flags}")
   find_package(PkgConfig QUIET)
   if(PKG_CONFIG_FOUND)
     tessera_add_consumer(pkg_config)
