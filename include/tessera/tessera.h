@@ -53,6 +53,7 @@
 #include "tessera/ref/elementwise.h"
 #include "tessera/ref/fp8_quantize.h"
 #include "tessera/ref/gemm.h"
+#include "tessera/ref/group_norm.h"
 #include "tessera/ref/hadamard.h"
 #include "tessera/ref/lane_sums.h"
 #include "tessera/ref/math.h"

@@ -17,6 +17,7 @@
 #include "tessera/kernels/image-inl.h"
 #include "tessera/kernels/kernel_table.h"
 #include "tessera/kernels/nn-inl.h"
+#include "tessera/kernels/tensor-inl.h"
 #include "tessera/kernels/weights_gemm-inl.h"
 #include "tessera/kernels/winograd-inl.h"
 #include "tessera/simd/simd-inl.h"
@@ -70,6 +71,7 @@ inline detail::KernelTable kernel_table() {
   table.blocks = block_kernels();
   table.image = image_kernels();
   table.nn = nn_kernels();
+  table.tensor = tensor_kernels();
   table.attention = attention_kernels();
 #endif
   table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();

@@ -13,6 +13,7 @@
 #include "tessera/kernels/gemm_kernels.h"
 #include "tessera/kernels/image_kernels.h"
 #include "tessera/kernels/nn_kernels.h"
+#include "tessera/kernels/tensor_kernels.h"
 #include "tessera/kernels/weights_kernels.h"
 #include "tessera/kernels/winograd_kernels.h"
 
@@ -34,6 +35,7 @@ struct KernelTable {
   BlockKernels blocks{};
   ImageKernels image{};
   NnKernels nn{};
+  TensorKernels tensor{};
   AttentionKernels attention{};
 
   // By the types of the operands.
@@ -74,6 +76,7 @@ struct KernelTable {
     if (blocks.quantize_q8_0 == nullptr) blocks = slower.blocks;
     if (image.f32.max_pool == nullptr) image = slower.image;
     if (nn.load == nullptr) nn = slower.nn;
+    if (tensor.channel_sum == nullptr) tensor = slower.tensor;
     if (attention.weigh == nullptr) attention = slower.attention;
   }
 };

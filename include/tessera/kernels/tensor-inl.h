@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The kernels of tensor_kernels.h.
+
+#if defined(TESSERA_KERNELS_TENSOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef TESSERA_KERNELS_TENSOR_INL_H_
+#undef TESSERA_KERNELS_TENSOR_INL_H_
+#else
+#define TESSERA_KERNELS_TENSOR_INL_H_
+#endif
+
+#include "tessera/kernels/group_norm-inl.h"
+#include "tessera/kernels/norm-inl.h"
+#include "tessera/kernels/tensor_kernels.h"
+#include "tessera/simd/simd-inl.h"
+
+TESSERA_BEGIN_TARGET
+
+inline detail::TensorKernels tensor_kernels() {
+  return {.channel_sum = &norm::sum,
+          .channel_squares = &norm::squares<true>,
+          .normalize_channel = &group_norm::normalize_channel,
+          .add_positions = &group_norm::add_positions<false>,
+          .add_squares = &group_norm::add_positions<true>,
+          .normalize_positions = &group_norm::normalize_positions,
+          .add_lanes = &group_norm::add_lanes};
+}
+
+TESSERA_END_TARGET
+
+#endif  // TESSERA_KERNELS_TENSOR_INL_H_

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels of one target for tensors of several axes: norms of groups of channels.
+#ifndef TESSERA_KERNELS_TENSOR_KERNELS_H_
+#define TESSERA_KERNELS_TENSOR_KERNELS_H_
+
+#include "tessera/core/view.h"
+
+namespace tessera::detail {
+
+// Of the n positions of one channel, in 32 virtual lanes: their sum, and that of the squares of x - mean.
+using ChannelSum = float (*)(const float* x, index_t n);
+using ChannelSquares = float (*)(const float* x, index_t n, float mean);
+
+// y[i] = (x[i] - mean) * factor * weight + bias for the positions of one channel; weight and bias may be null. y may be x.
+struct ChannelRow {
+  const float* x;
+  float* y;
+  index_t n;
+  float mean, factor;
+  const float *weight, *bias;
+};
+using NormalizeChannel = void (*)(const ChannelRow& row);
+
+// The same for positions whose channels lie side by side: position i is row i, x_stride elements behind the one before.
+struct ChannelsRun {
+  const float* x;
+  index_t x_stride, positions, channels;
+  const float *mean, *factor, *weight, *bias;  // of each channel
+};
+// sums [32, channels] += x, or (x - mean)^2, of position i into row (first + i) % 32.
+using AddPositions = void (*)(const ChannelsRun& run, index_t first, float* sums);
+using NormalizePositions = void (*)(const ChannelsRun& run, float* y, index_t y_stride);
+// The first row of sums becomes the tree of all 32.
+using AddLanes = void (*)(float* sums, index_t channels);
+
+struct TensorKernels {
+  ChannelSum channel_sum = nullptr;
+  ChannelSquares channel_squares = nullptr;
+  NormalizeChannel normalize_channel = nullptr;
+  AddPositions add_positions = nullptr, add_squares = nullptr;
+  NormalizePositions normalize_positions = nullptr;
+  AddLanes add_lanes = nullptr;
+};
+
+}  // namespace tessera::detail
+
+#endif  // TESSERA_KERNELS_TENSOR_KERNELS_H_
