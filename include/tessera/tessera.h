@@ -59,6 +59,7 @@
 #include "tessera/ref/math.h"
 #include "tessera/ref/norm.h"
 #include "tessera/ref/pad.h"
+#include "tessera/ref/permute.h"
 #include "tessera/ref/pool.h"
 #include "tessera/ref/resize.h"
 #include "tessera/ref/rope.h"

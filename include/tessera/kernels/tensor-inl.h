@@ -9,8 +9,11 @@
 #define TESSERA_KERNELS_TENSOR_INL_H_
 #endif
 
+#include <cstdint>
+
 #include "tessera/kernels/group_norm-inl.h"
 #include "tessera/kernels/norm-inl.h"
+#include "tessera/kernels/permute-inl.h"
 #include "tessera/kernels/tensor_kernels.h"
 #include "tessera/simd/simd-inl.h"
 
@@ -23,7 +26,9 @@ inline detail::TensorKernels tensor_kernels() {
           .add_positions = &group_norm::add_positions<false>,
           .add_squares = &group_norm::add_positions<true>,
           .normalize_positions = &group_norm::normalize_positions,
-          .add_lanes = &group_norm::add_lanes};
+          .add_lanes = &group_norm::add_lanes,
+          .transpose = {&permute::transpose_plane<uint8_t>, &permute::transpose_plane<uint16_t>,
+                        &permute::transpose_plane<uint32_t>, &permute::transpose_plane<double>}};
 }
 
 TESSERA_END_TARGET

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one target for tensors of several axes: norms of groups of channels.
+// The kernels of one target for tensors of several axes: norms of groups of channels, permutations.
 #ifndef TESSERA_KERNELS_TENSOR_KERNELS_H_
 #define TESSERA_KERNELS_TENSOR_KERNELS_H_
 
@@ -33,6 +33,15 @@ using NormalizePositions = void (*)(const ChannelsRun& run, float* y, index_t y_
 // The first row of sums becomes the tree of all 32.
 using AddLanes = void (*)(float* sums, index_t channels);
 
+// A plane whose elements lie side by side along its columns in x, along its rows in y: element (i, j) is x[i * x_stride + j]
+// and y[j * y_stride + i]. x_stride is positive.
+struct Plane {
+  const void* x;
+  void* y;
+  index_t x_stride, y_stride, rows, cols;
+};
+using TransposePlane = void (*)(const Plane& plane);
+
 struct TensorKernels {
   ChannelSum channel_sum = nullptr;
   ChannelSquares channel_squares = nullptr;
@@ -40,6 +49,7 @@ struct TensorKernels {
   AddPositions add_positions = nullptr, add_squares = nullptr;
   NormalizePositions normalize_positions = nullptr;
   AddLanes add_lanes = nullptr;
+  TransposePlane transpose[4] = {};  // elements of 1, 2, 4, 8 bytes
 };
 
 }  // namespace tessera::detail
