@@ -51,6 +51,7 @@
 #include "tessera/ref/block_formats.h"
 #include "tessera/ref/conv.h"
 #include "tessera/ref/elementwise.h"
+#include "tessera/ref/embedding.h"
 #include "tessera/ref/fp8_quantize.h"
 #include "tessera/ref/gemm.h"
 #include "tessera/ref/group_norm.h"

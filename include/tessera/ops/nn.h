@@ -4,6 +4,7 @@
 #define TESSERA_OPS_NN_H_
 
 #include "tessera/ops/elementwise.h"
+#include "tessera/ops/embedding.h"
 #include "tessera/ops/group_norm.h"
 #include "tessera/ops/norm.h"
 #include "tessera/ops/permute.h"
