@@ -65,5 +65,6 @@
 #include "tessera/ref/resize.h"
 #include "tessera/ref/rope.h"
 #include "tessera/ref/softmax.h"
+#include "tessera/ref/top_k.h"
 
 #endif  // TESSERA_TESSERA_H_

@@ -15,6 +15,7 @@
 #include "tessera/kernels/norm-inl.h"
 #include "tessera/kernels/permute-inl.h"
 #include "tessera/kernels/tensor_kernels.h"
+#include "tessera/kernels/top_k-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -28,7 +29,9 @@ inline detail::TensorKernels tensor_kernels() {
           .normalize_positions = &group_norm::normalize_positions,
           .add_lanes = &group_norm::add_lanes,
           .transpose = {&permute::transpose_plane<uint8_t>, &permute::transpose_plane<uint16_t>,
-                        &permute::transpose_plane<uint32_t>, &permute::transpose_plane<double>}};
+                        &permute::transpose_plane<uint32_t>, &permute::transpose_plane<double>},
+          .largest = &top_k::largest,
+          .find_larger = &top_k::find_larger};
 }
 
 TESSERA_END_TARGET

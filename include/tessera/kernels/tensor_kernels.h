@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one target for tensors of several axes: norms of groups of channels, permutations.
+// The kernels of one target for tensors of several axes: norms of groups of channels, permutations, largest elements.
 #ifndef TESSERA_KERNELS_TENSOR_KERNELS_H_
 #define TESSERA_KERNELS_TENSOR_KERNELS_H_
 
@@ -42,6 +42,11 @@ struct Plane {
 };
 using TransposePlane = void (*)(const Plane& plane);
 
+// Of n floats, NaN being larger than all numbers: the largest, and the first from `begin` on that is larger than `bound`, a
+// number (n if there is none).
+using Largest = float (*)(const float* x, index_t n);
+using FindLarger = index_t (*)(const float* x, index_t begin, index_t n, float bound);
+
 struct TensorKernels {
   ChannelSum channel_sum = nullptr;
   ChannelSquares channel_squares = nullptr;
@@ -50,6 +55,8 @@ struct TensorKernels {
   NormalizePositions normalize_positions = nullptr;
   AddLanes add_lanes = nullptr;
   TransposePlane transpose[4] = {};  // elements of 1, 2, 4, 8 bytes
+  Largest largest = nullptr;
+  FindLarger find_larger = nullptr;
 };
 
 }  // namespace tessera::detail

@@ -11,5 +11,6 @@
 #include "tessera/ops/rope.h"
 #include "tessera/ops/rope_table.h"
 #include "tessera/ops/softmax.h"
+#include "tessera/ops/top_k.h"
 
 #endif  // TESSERA_OPS_NN_H_
