@@ -49,8 +49,8 @@ void checked_group_norm(const GroupNormProblem& problem);
 // infinity makes all results of its group NaN.
 //
 // Images and groups are shared out to the context's executor. Scratch: 8 * channels bytes, and per task, where channels
-// have unit stride, about 150 bytes for each of at least 64 channels or a whole group; elsewhere 4 bytes per position for
-// what is not contiguous f32. Empty tensors do nothing.
+// have unit stride, 8 KiB and 16 bytes for each of at least 64 channels or a whole group; elsewhere 4 bytes per position
+// unless those of a channel are contiguous f32. Empty tensors do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null data, sizes that
 // overflow, groups below 1 or that don't divide the channels, an epsilon that is negative or not finite, y that overlaps

@@ -71,6 +71,11 @@ class PositionRuns {
   // Elements from one position of a run to the next.
   index_t stride(const TensorMemory& t) const { return axis_ == 0 ? 0 : t.strides[axis_]; }
 
+  // The positions of a channel are contiguous f32.
+  bool is_row(const TensorMemory& t) const {
+    return t.dtype == DType::kF32 && count == 1 && (stride(t) == 1 || length == 1);
+  }
+
   // Elements from the first position of the image to that of a run.
   index_t start(const TensorMemory& t, index_t run) const {
     index_t rest = run * length, elements = 0;
@@ -115,9 +120,7 @@ inline const float* load_channel(const GroupNormWork& w, index_t image, index_t 
   const TensorMemory& x = w.p.x;
   const index_t stride = w.runs.stride(x), n = w.runs.length;
   const auto run = [&](index_t i) { return w.at(x, image, i, c); };
-  if (x.dtype == DType::kF32 && w.runs.count == 1 && (stride == 1 || n == 1)) {
-    return reinterpret_cast<const float*>(run(0));
-  }
+  if (w.runs.is_row(x)) return reinterpret_cast<const float*>(run(0));
   for (index_t i = 0; i < w.runs.count; ++i) w.rows.load(x.dtype, run(i), stride, line + i * n, n);
   return line;
 }
@@ -135,7 +138,7 @@ inline void norm_channels(const GroupNormWork& w, index_t image, index_t group, 
   }
   const float factor = w.factor(squares);
   const index_t stride = w.runs.stride(y), n = w.runs.length;
-  const bool in_place = y.dtype == DType::kF32 && w.runs.count == 1 && (stride == 1 || n == 1);
+  const bool in_place = w.runs.is_row(y);
   for (index_t c = first; c < end; ++c) {
     const auto run = [&](index_t i) { return const_cast<std::byte*>(w.at(y, image, i, c)); };
     float* const to = in_place ? reinterpret_cast<float*>(run(0)) : line;
@@ -150,8 +153,11 @@ inline void norm_channels(const GroupNormWork& w, index_t image, index_t group, 
 
 // ---- Channels side by side
 
-// Scratch of a block of channels: 32 lanes, means, factors, a position of x and of y.
-inline constexpr index_t kGroupNormLines = 36;
+// As many have their 32 sums in L1, and are whole lines of the cache.
+inline constexpr index_t kChannelsAtOnce = 64;
+
+// Scratch of a block of n channels: sums of some, then of all means, factors, a position of x and of y.
+inline index_t channels_scratch(index_t n) { return 32 * kChannelsAtOnce + 4 * n; }
 
 // f(run of positions as f32, index of its first, run) for all of them.
 template <class F>
@@ -175,22 +181,26 @@ void for_positions(const GroupNormWork& w, index_t image, index_t channel, index
 inline void norm_block(const GroupNormWork& w, index_t image, index_t group, index_t groups,
                        float* scratch) {
   const index_t first = group * w.each, n = groups * w.each;
-  float *const sums = scratch, *const mean = sums + 32 * n, *const factor = mean + n,
+  float *const sums = scratch, *const mean = sums + 32 * kChannelsAtOnce, *const factor = mean + n,
                *const from_line = factor + n, *const to_line = from_line + n;
   const float* const weight = w.weight != nullptr ? w.weight + first : nullptr;
   const float* const bias = w.bias != nullptr ? w.bias + first : nullptr;
   // The sums of the channels, and of each group f(its sum) for all of its channels.
   const auto reduce = [&](auto kernel, float* to, auto f) {
-    std::fill_n(sums, 32 * n, 0.0f);
-    for_positions(w, image, first, n, from_line,
-                  [&](const float* x, index_t stride, index_t positions, index_t run, index_t j) {
-                    kernel({x, stride, positions, n, mean, factor, weight, bias},
-                           run * w.runs.length + j, sums);
-                  });
-    w.kernels.add_lanes(sums, n);
+    for (index_t c = 0; c < n; c += kChannelsAtOnce) {
+      const index_t count = std::min(kChannelsAtOnce, n - c);
+      std::fill_n(sums, 32 * count, 0.0f);
+      for_positions(w, image, first + c, count, from_line,
+                    [&](const float* x, index_t stride, index_t positions, index_t run, index_t j) {
+                      kernel({x, stride, positions, count, mean + c, nullptr, nullptr, nullptr},
+                             run * w.runs.length + j, sums);
+                    });
+      w.kernels.add_lanes(sums, count);
+      std::copy_n(sums, count, to + c);
+    }
     for (index_t g = 0; g < groups; ++g) {
       float sum = 0;
-      for (index_t c = 0; c < w.each; ++c) sum += sums[g * w.each + c];
+      for (index_t c = 0; c < w.each; ++c) sum += to[g * w.each + c];
       std::fill_n(to + g * w.each, w.each, f(sum));
     }
   };
@@ -238,13 +248,12 @@ TESSERA_LIBRARY_FUNCTION void checked_group_norm(const GroupNormProblem& p) {
   // One channel, one position: both ways are the same, and rows of positions are the simpler one.
   const bool side_by_side =
       p.x.strides[p.x.rank - 1] == 1 && channels > 1 && !(runs.count == 1 && runs.stride(p.x) == 1);
-  // Blocks of whole lines of the cache, so that few are read twice.
-  constexpr index_t kChannels = 64;
   const index_t groups =
-      side_by_side ? std::min(p.groups, (kChannels + each - 1) / each) : index_t{1};
+      side_by_side ? std::min(p.groups, (kChannelsAtOnce + each - 1) / each) : index_t{1};
   const index_t blocks = (p.groups + groups - 1) / groups;
   const RowRuns tasks(context, p.x.extents[0] * blocks, groups * each * runs.positions());
-  const index_t floats = side_by_side ? kGroupNormLines * groups * each : runs.positions();
+  const index_t line = runs.is_row(p.x) && runs.is_row(p.y) ? 0 : runs.positions();
+  const index_t floats = side_by_side ? channels_scratch(groups * each) : line;
   const RowScratch scratch(context, 2 * channels, tasks.tasks(), floats, kName);
   const GroupNormWork work{p,
                            kernels.nn,
