@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "tessera/kernels/group_norm-inl.h"
+#include "tessera/kernels/moe-inl.h"
 #include "tessera/kernels/norm-inl.h"
 #include "tessera/kernels/permute-inl.h"
 #include "tessera/kernels/tensor_kernels.h"
@@ -31,7 +32,8 @@ inline detail::TensorKernels tensor_kernels() {
           .transpose = {&permute::transpose_plane<uint8_t>, &permute::transpose_plane<uint16_t>,
                         &permute::transpose_plane<uint32_t>, &permute::transpose_plane<double>},
           .largest = &top_k::largest,
-          .find_larger = &top_k::find_larger};
+          .find_larger = &top_k::find_larger,
+          .add_weighted = &moe::add_weighted};
 }
 
 TESSERA_END_TARGET

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The kernels of one target for tensors of several axes: norms of groups of channels, permutations, largest elements.
+// The kernels of one target for tensors of several axes: norms of groups of channels, permutations, largest elements,
+// weighted sums.
 #ifndef TESSERA_KERNELS_TENSOR_KERNELS_H_
 #define TESSERA_KERNELS_TENSOR_KERNELS_H_
 
@@ -47,6 +48,9 @@ using TransposePlane = void (*)(const Plane& plane);
 using Largest = float (*)(const float* x, index_t n);
 using FindLarger = index_t (*)(const float* x, index_t begin, index_t n, float bound);
 
+// sum[i] += weight * x[i], fused.
+using AddWeighted = void (*)(const float* x, float weight, float* sum, index_t n);
+
 struct TensorKernels {
   ChannelSum channel_sum = nullptr;
   ChannelSquares channel_squares = nullptr;
@@ -57,6 +61,7 @@ struct TensorKernels {
   TransposePlane transpose[4] = {};  // elements of 1, 2, 4, 8 bytes
   Largest largest = nullptr;
   FindLarger find_larger = nullptr;
+  AddWeighted add_weighted = nullptr;
 };
 
 }  // namespace tessera::detail

@@ -6,6 +6,7 @@
 #include "tessera/ops/elementwise.h"
 #include "tessera/ops/embedding.h"
 #include "tessera/ops/group_norm.h"
+#include "tessera/ops/moe.h"
 #include "tessera/ops/norm.h"
 #include "tessera/ops/permute.h"
 #include "tessera/ops/rope.h"
