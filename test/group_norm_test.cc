@@ -170,6 +170,21 @@ TEST_CASE("group_norm has the bits of its specification", "[group_norm]") {
   });
 }
 
+TEST_CASE("group_norm of more channels than are summed at once", "[group_norm]") {
+  for_each_target([](Target target) {
+    Memories m;
+    Context context;
+    context.target = target;
+    Tally tally;
+    for (const index_t groups : {1, 2, 5}) {
+      Case c{.extents = {1, 1, 1, 40, 1030}, .groups = groups};
+      c.context = &context;
+      if (reduced_effort()) c.extents[3] = 3;
+      tally.add(run_case<float, float, float>(m, c), [&] { return describe(c); });
+    }
+  });
+}
+
 TEST_CASE("group_norm has the same bits in NCHW and NHWC", "[group_norm]") {
   for_each_target([](Target target) {
     Context context;

@@ -2,6 +2,12 @@
 
 // Norms of groups of channels, of f32. Sums are per channel, in 32 virtual lanes over its positions: so channels that come
 // one after the other are sums of rows, those side by side are sums of vectors, and both have the same bits.
+//
+// Sapphire Rapids, 2026-11, GB/s read and written, each counted once though x is read three times: NHWC, the loops one would
+// write (g++ 12, -O3); NCHW, likewise; memcpy:
+//   64 positions, 1280 channels    25, 6.5; 27, 6.8; 96
+//   1024, 320                      22, 4.5; 28, 6.8; 45
+//   4096, 320                      14, 3.3; 22, 5.1; 29
 
 #if defined(TESSERA_KERNELS_GROUP_NORM_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_GROUP_NORM_INL_H_

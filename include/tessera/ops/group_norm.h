@@ -49,7 +49,7 @@ void checked_group_norm(const GroupNormProblem& problem);
 // infinity makes all results of its group NaN.
 //
 // Images and groups are shared out to the context's executor. Scratch: 8 * channels bytes, and per task, where channels
-// have unit stride, 8 KiB and 16 bytes for each of at least 64 channels or a whole group; elsewhere 4 bytes per position
+// have unit stride, up to 144 bytes for each of them, at most 64 KiB and 16 bytes for each; elsewhere 4 bytes per position
 // unless those of a channel are contiguous f32. Empty tensors do nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match or are negative, null data, sizes that
