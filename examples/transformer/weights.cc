@@ -47,7 +47,7 @@ void Weights::multiply(const ts::View<const float, 2>& x, const ts::View<float, 
         if constexpr (!std::is_same_v<B, std::monostate>) {
           ts::gemm(x, b, y,
                    {.beta = options.adds ? 1.0 : 0.0,
-                    .activations = options.in_integers ? integers : kFloat,
+                    .activations = options.in_integers && block_ != 0 ? integers : kFloat,
                     .context = &context},
                    options.epilogue);
         }
