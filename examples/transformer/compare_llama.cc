@@ -67,12 +67,16 @@ class Case {
     const std::vector<float> ours = logits(tokens, false), theirs = logits_of_llama(tokens);
     // Of blocks libllama rounds what they are multiplied with to integers of 8 bits, as we do if told to: it may be as
     // far away, in another direction.
-    const double in_integers = floats == nullptr ? distance(logits(tokens, true), ours) : 0;
+    const std::vector<float> integers = floats == nullptr ? logits(tokens, true) : ours;
+    const double in_integers = distance(integers, ours);
     bound += 2 * in_integers;
     const double error = distance(theirs, ours);
     good = good && error <= bound;
     std::printf("%-24s logits off by %.2e (at most %.2e)", path_.filename().c_str(), error, bound);
-    if (in_integers > 0) std::printf(", ours in integers by %.2e", in_integers);
+    if (in_integers > 0) {
+      std::printf(", ours in integers by %.2e, from theirs by %.2e", in_integers,
+                  distance(integers, theirs));
+    }
     if (floats != nullptr && *floats == Float::kF32) {
       const Tokens expected = generated_by_llama(tokens), got = generated(tokens);
       const auto [at, other] = std::mismatch(got.begin(), got.end(), expected.begin());
