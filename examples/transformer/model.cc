@@ -90,6 +90,9 @@ void Model::read_shape(const Gguf& file) {
       count(file, s.is_mixture() && file.has(of_experts) ? of_experts : a + ".feed_forward_length");
   const Tensor* const embeddings = file.find("token_embd.weight");
   s.vocabulary = embeddings == nullptr ? 0 : embeddings->extents[0];
+  if (embeddings != nullptr && s.vocabulary < 1) {
+    throw std::runtime_error("token_embd.weight: expected a token or more");
+  }
 }
 
 void Model::read_frequencies(const Gguf& file) {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tokenizer.h"
 
+#include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <queue>
 #include <stdexcept>
+#include <utility>
 
 namespace transformer {
 namespace {
@@ -47,14 +50,21 @@ Tokenizer::Tokenizer(const Gguf& file)
                              "; such a model takes its prompt as --tokens");
   }
   scores_ = file.numbers("tokenizer.ggml.scores");
-  types_ = file.numbers("tokenizer.ggml.token_type");
+  const std::vector<double> types = file.numbers("tokenizer.ggml.token_type");
   for (const auto& [name, count] :
-       {std::pair("scores", scores_.size()), {"token_type", types_.size()}}) {
+       {std::pair("scores", scores_.size()), {"token_type", types.size()}}) {
     if (count != pieces_.size()) {
       throw std::runtime_error(std::string("tokenizer.ggml.") + name + ": expected " +
                                std::to_string(pieces_.size()) + " elements, got " +
                                std::to_string(count));
     }
+  }
+  for (const double type : types) {
+    if (!(type >= 0 && type <= static_cast<double>(TokenType::kByte))) {
+      throw std::runtime_error("tokenizer.ggml.token_type: expected 0 to 6, got " +
+                               std::to_string(type));
+    }
+    types_.push_back(static_cast<TokenType>(static_cast<int>(type)));
   }
   for (const Token token : {begin_, end_, unknown_}) {
     if (token < 0 || token >= size()) {
@@ -66,15 +76,22 @@ Tokenizer::Tokenizer(const Gguf& file)
   for (std::size_t i = 0; i < pieces_.size(); ++i) {
     const auto token = static_cast<Token>(i);
     numbers_.emplace(pieces_[i], token);
-    if (static_cast<TokenType>(types_[i]) == TokenType::kByte && pieces_[i].size() == 6) {
-      bytes_[std::stoul(std::string(pieces_[i].substr(3, 2)), nullptr, 16)] = token;
-    }
+    if (const int byte = byte_of(i); byte >= 0) bytes_[static_cast<std::size_t>(byte)] = token;
   }
 }
 
 Token Tokenizer::find(std::string_view piece) const {
   const auto at = numbers_.find(piece);
   return at == numbers_.end() ? kNone : at->second;
+}
+
+// Of a piece such as <0x0A>.
+int Tokenizer::byte_of(std::size_t token) const {
+  const std::string_view piece = pieces_[token];
+  if (types_[token] != TokenType::kByte || piece.size() != 6) return kNone;
+  int byte = kNone;
+  std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);
+  return byte;
 }
 
 // What is no piece: its bytes.
@@ -144,12 +161,10 @@ std::vector<Token> Tokenizer::encode(std::string_view text) const {
 
 std::string Tokenizer::decode(Token token) const {
   const auto i = static_cast<std::size_t>(token);
-  const auto type = static_cast<TokenType>(types_.at(i));
-  if (type == TokenType::kControl || type == TokenType::kUnknown) return {};
+  if (i >= pieces_.size()) return {};
+  if (types_[i] == TokenType::kControl || types_[i] == TokenType::kUnknown) return {};
+  if (const int byte = byte_of(i); byte >= 0) return {static_cast<char>(byte)};
   std::string text(pieces_[i]);
-  if (type == TokenType::kByte && text.size() == 6) {
-    return {static_cast<char>(std::stoul(text.substr(3, 2), nullptr, 16))};
-  }
   for (std::size_t at = 0; (at = text.find(kSpace, at)) != std::string::npos; ++at) {
     text.replace(at, kSpace.size(), " ");
   }

@@ -7,6 +7,7 @@
 #ifndef TESSERA_EXAMPLES_TRANSFORMER_TOKENIZER_H_
 #define TESSERA_EXAMPLES_TRANSFORMER_TOKENIZER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -29,16 +30,19 @@ class Tokenizer {
   explicit Tokenizer(const Gguf& file);
 
   std::vector<Token> encode(std::string_view text) const;
-  std::string decode(Token token) const;  // a byte token is that byte; a control token nothing
+  // A byte token is that byte; control tokens, and those behind the vocabulary, nothing.
+  std::string decode(Token token) const;
   bool is_end(Token token) const { return token == end_; }
   index_t size() const { return static_cast<index_t>(pieces_.size()); }
 
  private:
   Token find(std::string_view piece) const;  // -1: none
+  int byte_of(std::size_t token) const;      // likewise
   void encode_rest(std::string_view piece, std::vector<Token>& tokens) const;
 
   std::vector<std::string_view> pieces_;
-  std::vector<double> scores_, types_;
+  std::vector<double> scores_{};
+  std::vector<TokenType> types_{};
   std::unordered_map<std::string_view, Token> numbers_{};
   std::vector<Token> bytes_{};  // of each byte, or -1
   Token begin_, end_, unknown_;
