@@ -78,6 +78,7 @@ class Case {
                   distance(integers, theirs));
     }
     if (floats != nullptr && *floats == Float::kF32) {
+      good = small_errors_of_caches(tokens, ours) && good;
       const Tokens expected = generated_by_llama(tokens), got = generated(tokens);
       const auto [at, other] = std::mismatch(got.begin(), got.end(), expected.begin());
       std::printf(", %td of %zu generated tokens are the same", at - got.begin(), got.size());
@@ -162,10 +163,23 @@ class Case {
     return true;
   }
 
+  // What rounding keys and values changes: about u for either, in each layer. Q8_0 rounds to 254ths of the largest of 32.
+  bool small_errors_of_caches(const Tokens& tokens, const std::vector<float>& exact) {
+    bool good = true;
+    const auto check = [&](const TensorType& cache, double u) {
+      const double error = distance(logits(tokens, false, cache), exact);
+      std::printf(", %.2e in a cache of %s", error, std::string(name(cache)).c_str());
+      good = good && error > 0 && error <= 2 * u * static_cast<double>(shape().layers);
+    };
+    check(Float::kF16, 0x1p-11);
+    check(ts::BlockFormat::kQ8_0, 0x1p-7);
+    return good;
+  }
+
   // Of all tokens.
-  std::vector<float> logits(const Tokens& tokens, bool in_integers) {
-    Decoder decoder(model_, {.context = 64, .cache = Float::kF32, .in_integers = in_integers},
-                    context_);
+  std::vector<float> logits(const Tokens& tokens, bool in_integers,
+                            const TensorType& cache = Float::kF32) {
+    Decoder decoder(model_, {.context = 64, .cache = cache, .in_integers = in_integers}, context_);
     const ts::View<const float, 2> result =
         decoder.run(tokens, static_cast<index_t>(tokens.size()));
     return {result.data, result.data + result.extent(0) * result.extent(1)};
