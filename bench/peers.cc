@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/peers.h"
 
+#include "bench/attention_contender.h"
 #include "bench/conv_contender.h"
 #include "bench/network_contender.h"
+#include "bench/nn_contender.h"
 #include "bench/weights_contender.h"
 #include "tessera/dispatch/dispatch.h"
 
@@ -17,49 +19,59 @@ struct Peer {
   const char* package;
   // Keeps to the instructions of Tessera's target, where that is not the machine's best.
   bool obedient;
-  // Products with quantized weights, convolutions, whole networks.
-  bool has_weights, has_conv, has_networks;
+  // Products with quantized weights, convolutions, whole networks; attention and functions of rows.
+  bool has_weights, has_conv, has_networks, has_nn;
   // Null: was not there, or has no such products.
   Find<GemmContender> find_gemm;
   Find<WeightsContender> find_weights;
   Find<ConvContender> find_conv;
   Find<NetworkContender> find_networks;
+  Find<AttentionContender> find_attention;
+  Find<NnContender> find_nn;
 };
 constexpr Peer kPeers[] = {
 #if TESSERA_BENCH_ONEDNN
-    {"onednn", "libdnnl-dev", true, false, true, false, &find_onednn, nullptr, &find_onednn_conv,
-     nullptr},
+    {"onednn", "libdnnl-dev", true, false, true, false, true, &find_onednn, nullptr,
+     &find_onednn_conv, nullptr, &find_onednn_attention, &find_onednn_nn},
 #else
-    {"onednn", "libdnnl-dev", true, false, true, false, nullptr, nullptr, nullptr, nullptr},
+    {"onednn", "libdnnl-dev", true, false, true, false, true, nullptr, nullptr, nullptr, nullptr,
+     nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_EIGEN
-    {"eigen", "libeigen3-dev", false, false, false, false, &find_eigen, nullptr, nullptr, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, false, false, &find_eigen, nullptr, nullptr,
+     nullptr, nullptr, nullptr},
 #else
-    {"eigen", "libeigen3-dev", false, false, false, false, nullptr, nullptr, nullptr, nullptr},
+    {"eigen", "libeigen3-dev", false, false, false, false, false, nullptr, nullptr, nullptr,
+     nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_XNNPACK
-    {"xnnpack", "libxnnpack-dev", false, true, true, false, &find_xnnpack, &find_xnnpack_weights,
-     &find_xnnpack_conv, nullptr},
+    {"xnnpack", "libxnnpack-dev", false, true, true, false, true, &find_xnnpack,
+     &find_xnnpack_weights, &find_xnnpack_conv, nullptr, &find_xnnpack_attention, &find_xnnpack_nn},
 #else
-    {"xnnpack", "libxnnpack-dev", false, true, true, false, nullptr, nullptr, nullptr, nullptr},
+    {"xnnpack", "libxnnpack-dev", false, true, true, false, true, nullptr, nullptr, nullptr,
+     nullptr, nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_LIBXSMM
-    {"libxsmm", "libxsmm-dev", true, false, false, false, &find_libxsmm, nullptr, nullptr, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, false, false, &find_libxsmm, nullptr, nullptr,
+     nullptr, nullptr, nullptr},
 #else
-    {"libxsmm", "libxsmm-dev", true, false, false, false, nullptr, nullptr, nullptr, nullptr},
+    {"libxsmm", "libxsmm-dev", true, false, false, false, false, nullptr, nullptr, nullptr, nullptr,
+     nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_GGML
-    {"ggml", "libggml-dev", false, true, true, false, &find_ggml, &find_ggml_weights,
-     &find_ggml_conv, nullptr},
+    {"ggml", "libggml-dev", false, true, true, false, true, &find_ggml, &find_ggml_weights,
+     &find_ggml_conv, nullptr, &find_ggml_attention, &find_ggml_nn},
 #else
-    {"ggml", "libggml-dev", false, true, true, false, nullptr, nullptr, nullptr, nullptr},
+    {"ggml", "libggml-dev", false, true, true, false, true, nullptr, nullptr, nullptr, nullptr,
+     nullptr, nullptr},
 #endif
 #if TESSERA_BENCH_ONNXRUNTIME
-    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, &find_onnxruntime,
-     &find_onnxruntime_weights, &find_onnxruntime_conv, &find_onnxruntime_networks},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, true, &find_onnxruntime,
+     &find_onnxruntime_weights, &find_onnxruntime_conv, &find_onnxruntime_networks,
+     &find_onnxruntime_attention, &find_onnxruntime_nn},
 #else
-    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, nullptr, nullptr, nullptr,
-     nullptr},
+    {"onnxruntime", "libonnxruntime-dev", false, true, true, true, true, nullptr, nullptr, nullptr,
+     nullptr, nullptr, nullptr},
 #endif
 };
 
@@ -71,6 +83,8 @@ void find_all(Find<Contender> Peer::* find, int threads, std::vector<Contender>&
     if (std::is_same_v<Contender, WeightsContender> && !peer.has_weights) continue;
     if (std::is_same_v<Contender, ConvContender> && !peer.has_conv) continue;
     if (std::is_same_v<Contender, NetworkContender> && !peer.has_networks) continue;
+    if (std::is_same_v<Contender, AttentionContender> && !peer.has_nn) continue;
+    if (std::is_same_v<Contender, NnContender> && !peer.has_nn) continue;
     if (peer.*find != nullptr && (peer.obedient || active_target() == best)) {
       (peer.*find)(threads, found, missing);
     } else if (peer.*find != nullptr) {
@@ -107,6 +121,18 @@ ConvContenders find_conv_peers(int threads, Lines& missing) {
 NetworkContenders find_network_peers(int threads, Lines& missing) {
   NetworkContenders found;
   find_all(&Peer::find_networks, threads, found, missing);
+  return found;
+}
+
+AttentionContenders find_attention_peers(int threads, Lines& missing) {
+  AttentionContenders found;
+  find_all(&Peer::find_attention, threads, found, missing);
+  return found;
+}
+
+NnContenders find_nn_peers(int threads, Lines& missing) {
+  NnContenders found;
+  find_all(&Peer::find_nn, threads, found, missing);
   return found;
 }
 

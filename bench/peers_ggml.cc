@@ -10,7 +10,9 @@
 #include <memory>
 #include <type_traits>
 
+#include "bench/attention_contender.h"
 #include "bench/conv_contender.h"
+#include "bench/nn_contender.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
@@ -186,6 +188,58 @@ ConvRun ggml_conv(const ConvOperands<float>& o, ggml_backend_t backend) {
   return result;
 }
 
+// Its result is [tokens, heads, dim].
+GemmRun ggml_attention(const AttentionOperands& o, ggml_backend_t backend) {
+  struct State {
+    PaddedArray<ggml_fp16_t> mask;
+    PaddedArray<float> out;
+    Graph graph{};
+  };
+  const AttentionShape& s = o.shape;
+  const auto state =
+      std::make_shared<State>(PaddedArray<ggml_fp16_t>(s.causal ? s.tokens * s.keys : 0),
+                              PaddedArray<float>(s.queries() * s.dim));
+  Graph& graph = state->graph;
+  graph.context = new_context();
+  const auto tensor = [&](ggml_type type, const void* data, index_t rows, index_t heads) {
+    ggml_tensor* const t = ggml_new_tensor_3d(graph.context, type, s.dim, rows, heads);
+    graph.place(t, data);
+    return t;
+  };
+  const ggml_type kv = o.kv == KvType::kF32   ? GGML_TYPE_F32
+                       : o.kv == KvType::kF16 ? GGML_TYPE_F16
+                                              : GGML_TYPE_Q8_0;
+  ggml_tensor* const q = tensor(GGML_TYPE_F32, o.q, s.tokens, s.heads);
+  ggml_tensor* const k = tensor(kv, o.k, s.keys, s.kv_heads);
+  ggml_tensor* const v = tensor(kv, o.v, s.keys, s.kv_heads);
+  ggml_tensor* mask = nullptr;
+  if (s.causal) {
+    const std::vector<float> values = causal_mask<float>(s);
+    ggml_fp32_to_fp16_row(values.data(), state->mask.data(), state->mask.size);
+    mask = ggml_new_tensor_2d(graph.context, GGML_TYPE_F16, s.keys, s.tokens);
+    graph.place(mask, state->mask.data());
+  }
+  ggml_tensor* const out = ggml_flash_attn_ext(graph.context, q, k, v, mask, s.scale(), 0, 0);
+  graph.place(out, state->out.data());
+  GemmRun run = run_of(state, graph.context, out, backend);
+  run.finish = [state, o] {
+    swap_heads_and_tokens(state->out.data(), o.shape.tokens, o.shape.heads, o.shape.dim, o.out);
+  };
+  return run;
+}
+
+GemmRun ggml_nn(const NnOperands& o, ggml_backend_t backend) {
+  const auto graph = std::make_shared<Graph>();
+  graph->context = new_context();
+  ggml_tensor* const x = ggml_new_tensor_2d(graph->context, GGML_TYPE_F32, o.cols, o.rows);
+  ggml_tensor* const y = o.op == NnOp::kSoftmax   ? ggml_soft_max(graph->context, x)
+                         : o.op == NnOp::kRmsNorm ? ggml_rms_norm(graph->context, x, kNormEpsilon)
+                                                  : ggml_norm(graph->context, x, kNormEpsilon);
+  graph->place(x, o.x);
+  graph->place(y, o.y);
+  return run_of(graph, graph->context, y, backend);
+}
+
 // What the chosen one of its backends was compiled for.
 std::string features(ggml_backend_reg_t registry) {
   const auto get = reinterpret_cast<ggml_backend_get_features_t>(
@@ -278,6 +332,25 @@ void find_ggml_conv(int threads, ConvContenders& found, Lines& missing) {
   found.push_back({.name = "ggml",
                    .description = processor.description,
                    .f32 = [=](const ConvOperands<float>& o) { return ggml_conv(o, backend); }});
+}
+
+void find_ggml_attention(int threads, AttentionContenders& found, Lines& missing) {
+  const Processor processor(threads, missing);
+  const ggml_backend_t backend = processor.backend;
+  if (backend == nullptr) return;
+  found.push_back(
+      {.name = "ggml",
+       .description = processor.description,
+       .prepare = [=](const AttentionOperands& o) { return ggml_attention(o, backend); }});
+}
+
+void find_ggml_nn(int threads, NnContenders& found, Lines& missing) {
+  const Processor processor(threads, missing);
+  const ggml_backend_t backend = processor.backend;
+  if (backend == nullptr) return;
+  found.push_back({.name = "ggml",
+                   .description = processor.description,
+                   .prepare = [=](const NnOperands& o) { return ggml_nn(o, backend); }});
 }
 
 }  // namespace tessera::bench

@@ -2,13 +2,17 @@
 // oneDNN: a matmul primitive, with B in the caller's layout or in the one that the primitive likes best.
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <dnnl.hpp>
+#include <oneapi/dnnl/dnnl_graph.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 
+#include "bench/attention_contender.h"
 #include "bench/conv_contender.h"
+#include "bench/nn_contender.h"
 #include "bench/peers.h"
 #include "tessera/dispatch/dispatch.h"
 
@@ -162,6 +166,90 @@ ConvRun onednn_conv(const ConvOperands<T>& o) {
   return {run, description.impl_info_str()};
 }
 
+// Its graphs have no operation for attention: they recognise it in the products, the scale, the mask and the softmax.
+GemmRun onednn_attention(const AttentionOperands& o) {
+  namespace dg = dnnl::graph;
+  if (o.kv != KvType::kF32) return {};
+  const AttentionShape& s = o.shape;
+  using Tensor = dg::logical_tensor;
+  std::size_t count = 0;
+  const auto value = [&](const Tensor::dims& extents) {
+    return Tensor(count++, Tensor::data_type::f32, extents, Tensor::layout_type::strided);
+  };
+  const Tensor::dims rows = {1, s.kv_heads, s.group(), s.tokens, s.dim},
+                     kv_rows = {1, s.kv_heads, 1, s.keys, s.dim},
+                     scores = {1, s.kv_heads, s.group(), s.tokens, s.keys};
+  const Tensor q = value(rows), k = value(kv_rows), v = value(kv_rows), out = value(rows);
+  const Tensor scale = value({1}), mask = value({1, 1, 1, s.tokens, s.keys});
+  const Tensor products = value(scores), scaled = value(scores), masked = value(scores),
+               weights = value(scores);
+  dg::graph graph(dnnl::engine::kind::cpu);
+  dg::op multiply_keys(0, dg::op::kind::MatMul, {q, k}, {products}, "keys");
+  multiply_keys.set_attr<bool>(dg::op::attr::transpose_b, true);
+  graph.add_op(multiply_keys);
+  graph.add_op(dg::op(1, dg::op::kind::Multiply, {products, scale}, {scaled}, "scale"));
+  if (s.causal) graph.add_op(dg::op(2, dg::op::kind::Add, {scaled, mask}, {masked}, "mask"));
+  dg::op softmax(3, dg::op::kind::SoftMax, {s.causal ? masked : scaled}, {weights}, "softmax");
+  softmax.set_attr<std::int64_t>(dg::op::attr::axis, -1);
+  graph.add_op(softmax);
+  graph.add_op(dg::op(4, dg::op::kind::MatMul, {weights, v}, {out}, "values"));
+  graph.finalize();
+  const std::vector<dg::partition> parts = graph.get_partitions();
+  if (parts.size() != 1 || !parts[0].is_supported()) return {};
+
+  struct State {
+    float scale;
+    std::vector<float> mask;
+    dg::compiled_partition partition{};
+    std::vector<dg::tensor> inputs{}, outputs{};
+  };
+  const auto state = std::make_shared<State>(s.scale(), causal_mask<float>(s));
+  const std::vector<Tensor> inputs = parts[0].get_input_ports();
+  state->partition = parts[0].compile(inputs, {out}, library().engine);
+  const std::pair<std::size_t, const void*> memory[] = {{q.get_id(), o.q},
+                                                        {k.get_id(), o.k},
+                                                        {v.get_id(), o.v},
+                                                        {scale.get_id(), &state->scale},
+                                                        {mask.get_id(), state->mask.data()}};
+  for (const Tensor& input : inputs) {
+    const auto* const found =
+        std::find_if(std::begin(memory), std::end(memory),
+                     [&](const auto& m) { return m.first == input.get_id(); });
+    state->inputs.emplace_back(input, library().engine, const_cast<void*>(found->second));
+  }
+  state->outputs.emplace_back(out, library().engine, o.out);
+  return {[state] {
+            dnnl::stream& in = library().stream;
+            state->partition.execute(in, state->inputs, state->outputs);
+            in.wait();
+          },
+          {}};
+}
+
+GemmRun onednn_nn(const NnOperands& o) {
+  auto& [engine, stream] = library();
+  const dnnl::memory::desc matrix({o.rows, o.cols}, Type::f32, Tag::ab);
+  const dnnl::memory x(matrix, engine, const_cast<float*>(o.x)), y(matrix, engine, o.y);
+  dnnl::primitive primitive;
+  if (o.op == NnOp::kSoftmax) {
+    primitive = dnnl::softmax_forward({engine, dnnl::prop_kind::forward_inference,
+                                       dnnl::algorithm::softmax_accurate, matrix, matrix, 1});
+  } else {
+    const dnnl::normalization_flags flags = o.op == NnOp::kRmsNorm
+                                                ? dnnl::normalization_flags::rms_norm
+                                                : dnnl::normalization_flags::none;
+    primitive = dnnl::layer_normalization_forward(
+        {engine, dnnl::prop_kind::forward_inference, matrix, matrix, kNormEpsilon, flags});
+  }
+  const std::unordered_map<int, dnnl::memory> arguments = {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}};
+  return {[=] {
+            dnnl::stream& in = library().stream;
+            primitive.execute(in, arguments);
+            in.wait();
+          },
+          {}};
+}
+
 // Limits it to the instructions of Tessera's target, and to so many threads; says what it is.
 std::string start(int threads) {
   const Target target = active_target();
@@ -201,6 +289,14 @@ void find_onednn_conv(int threads, ConvContenders& found, Lines&) {
                    .description = start(threads),
                    .f32 = onednn_conv<float>,
                    .s8 = onednn_conv<std::int8_t>});
+}
+
+void find_onednn_attention(int threads, AttentionContenders& found, Lines&) {
+  found.push_back({.name = "onednn", .description = start(threads), .prepare = onednn_attention});
+}
+
+void find_onednn_nn(int threads, NnContenders& found, Lines&) {
+  found.push_back({.name = "onednn", .description = start(threads), .prepare = onednn_nn});
 }
 
 }  // namespace tessera::bench

@@ -7,7 +7,9 @@
 #include <limits>
 #include <memory>
 
+#include "bench/attention_contender.h"
 #include "bench/conv_contender.h"
+#include "bench/nn_contender.h"
 #include "bench/peers.h"
 #include "bench/weights_contender.h"
 
@@ -251,6 +253,53 @@ ConvRun convolve(const ConvOperands<T>& o, pthreadpool_t pool) {
   return {{[owned, pool, workspace] { xnn_run_operator(owned.get(), pool); }, {}}};
 }
 
+// Heads that share keys are the heads of one batch, for which there is a single one of keys. There is always a mask.
+GemmRun attend(const AttentionOperands& o, pthreadpool_t pool) {
+  if (o.kv != KvType::kF32) return {};
+  const AttentionShape& s = o.shape;
+  const auto size = [](index_t x) { return static_cast<std::size_t>(x); };
+  xnn_operator_t op = nullptr;
+  if (xnn_create_scaled_dot_product_attention_nhtc_f32(xnn_attention_logits_cap_type_none, nullptr,
+                                                       0, &op) != xnn_status_success) {
+    return {};
+  }
+  struct State {
+    Operator op;
+    std::vector<float> scale, mask;
+    tessera::detail::AlignedBytes workspace{};
+  };
+  const auto state = std::make_shared<State>(own(op), std::vector<float>(size(s.dim), s.scale()),
+                                             causal_mask<float>(s));
+  std::size_t bytes = 0, alignment = 0;
+  if (xnn_reshape_scaled_dot_product_attention_nhtc_f32(
+          op, size(s.kv_heads), size(s.group()), size(s.tokens), 1, size(s.keys), size(s.dim),
+          size(s.dim), &bytes, &alignment, pool) != xnn_status_success) {
+    return {};
+  }
+  state->workspace = tessera::detail::allocate_aligned(bytes + 1);
+  if (xnn_setup_scaled_dot_product_attention_nhtc_f32(
+          op, state->workspace.get(), o.q, static_cast<const float*>(o.k),
+          static_cast<const float*>(o.v), state->scale.data(), state->mask.data(),
+          o.out) != xnn_status_success) {
+    return {};
+  }
+  return {[state, pool] { xnn_run_operator(state->op.get(), pool); }, {}};
+}
+
+// It has no norms.
+GemmRun soften(const NnOperands& o, pthreadpool_t pool) {
+  if (o.op != NnOp::kSoftmax) return {};
+  const auto rows = static_cast<std::size_t>(o.rows), cols = static_cast<std::size_t>(o.cols);
+  xnn_operator_t op = nullptr;
+  if (xnn_create_softmax_nc_f32(0, &op) != xnn_status_success) return {};
+  const Operator owned = own(op);
+  if (xnn_reshape_softmax_nc_f32(op, cols, cols, cols, rows, pool) != xnn_status_success ||
+      xnn_setup_softmax_nc_f32(op, o.x, o.y) != xnn_status_success) {
+    return {};
+  }
+  return run_of(owned, pool);
+}
+
 // Whether it supports this processor; its threads, none for one.
 bool start(int threads, pthreadpool_t& pool, Lines& missing) {
   if (xnn_initialize(nullptr) != xnn_status_success) {
@@ -298,6 +347,22 @@ void find_xnnpack_conv(int threads, ConvContenders& found, Lines& missing) {
   if (!start(threads, pool, missing)) return;
   const auto prepare = [pool](const auto& o) { return convolve(o, pool); };
   found.push_back({.name = "xnnpack", .description = "XNNPACK", .f32 = prepare, .s8 = prepare});
+}
+
+void find_xnnpack_attention(int threads, AttentionContenders& found, Lines& missing) {
+  pthreadpool_t pool = nullptr;
+  if (!start(threads, pool, missing)) return;
+  found.push_back({.name = "xnnpack",
+                   .description = "XNNPACK",
+                   .prepare = [pool](const AttentionOperands& o) { return attend(o, pool); }});
+}
+
+void find_xnnpack_nn(int threads, NnContenders& found, Lines& missing) {
+  pthreadpool_t pool = nullptr;
+  if (!start(threads, pool, missing)) return;
+  found.push_back({.name = "xnnpack",
+                   .description = "XNNPACK",
+                   .prepare = [pool](const NnOperands& o) { return soften(o, pool); }});
 }
 
 }  // namespace tessera::bench

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables, pictures and pages from what gemm_compare, weights_compare, conv_compare, network_compare and gemm_sweep have
-measured; bench/compare calls it."""
+"""Tables, pictures and pages from what gemm_compare, weights_compare, conv_compare, network_compare, attention_compare,
+nn_compare and gemm_sweep have measured; bench/compare calls it."""
 import math
 import re
 import statistics
@@ -378,9 +378,10 @@ fast as the best peer Tessera is, then as each of them."""
 
 class ConvCase:
     """One convolution, or one whole network: who was how fast."""
+    right, limit = RIGHT, None
 
     def __init__(self, record):
-        self.record, self.types, self.results = record, record["types"], record["results"]
+        self.record, self.types, self.results = record, record.get("types"), record["results"]
 
     @property
     def label(self):
@@ -394,7 +395,8 @@ class ConvCase:
 
     def ratio(self, name=None):
         """How many times as fast as that peer, or as the best, and who that is: the median over the rounds."""
-        right = [r for r in self.results if r["name"] != OURS and r["verdict"] in RIGHT and name in (None, r["name"])]
+        right = [r for r in self.results if r["name"] not in (OURS, "memcpy") and r["verdict"] in self.right and
+                 name in (None, r["name"])]
         ours, peer = self.find(OURS), min(right, key=lambda r: r["seconds"], default=None)
         if ours is None or ours["verdict"] not in RIGHT or peer is None:
             return None, peer and peer["name"]
@@ -403,15 +405,19 @@ class ConvCase:
 
 def conv_table(cases, first="layer"):
     names = list(dict.fromkeys(r["name"] for c in cases for r in c.results))
-    peers = [name for name in names if name != OURS]
+    peers = [name for name in names if name not in (OURS, "memcpy")]
+    limited, detailed = any(c.limit for c in cases), any("details" in r for c in cases for r in c.results)
     rows = []
     for c in cases:
-        ratios = [c.ratio(name)[0] for name in peers]
-        details = [(c.find("onednn") or {}).get("details", "")] if "onednn" in names else []
-        rows.append([c.label] + [cell(c, c.find(name)) for name in names] + [ratio_text(c.ratio())] +
+        ratios, ours = [c.ratio(name)[0] for name in peers], c.find(OURS)
+        share = f"{100 * c.speed(ours) / c.limit:.0f} %" if c.limit and ours else ""
+        details = [(c.find("onednn") or {}).get("details", "")] if detailed and "onednn" in names else []
+        rows.append([c.label] + [plot.number(c.limit) if c.limit else ""] * limited +
+                    [cell(c, c.find(name)) for name in names] + [share] * limited + [ratio_text(c.ratio())] +
                     [f"{ratio:.2f}" if ratio else "" for ratio in ratios] + details)
-    kernel = ["oneDNN's kernel"] if "onednn" in names else []
-    return [first] + names + ["ratio"] + ["to " + name for name in peers] + kernel, rows
+    kernel = ["oneDNN's kernel"] if detailed and "onednn" in names else []
+    return ([first] + ["limit"] * limited + names + ["of limit"] * limited + ["ratio"] + ["to " + name for name in peers] +
+            kernel, rows)
 
 
 NETWORKS_EXPLANATION = """Whole networks on one image, f32, with random weights in the shapes of real ones: an SSD on MobileNet V1 of \
@@ -438,6 +444,59 @@ def conv_parts(records):
         rows = [(c.label, None, [(r["name"], color_of(r["name"]), False, r["name"] == OURS, c.speed(r))
                                  for r in c.results if r["verdict"] != "wrong"]) for c in chosen]
         drawn[f"layers_conv_{types}.svg"] = plot.dot_rows(f"Convolutions: {title}", speed_unit(types), rows, kinds=())
+    return tables, drawn
+
+
+ATTENTION_EXPLANATION = """Attention of one sequence, named as tokens x keys : dim : heads / heads of keys; queries and results \
+are f32, keys and values f32 if not said otherwise. Operations count 4 * dim for each pair of a query and a key that it sees. \
+Of one token, out of cold caches: bytes of keys and values per second, beside what memory can be read with in the same \
+rounds. Masks, other layouts, and copies of heads for libraries that don't share them (onnxruntime without causal) are made \
+before the clock starts. Results are checked against f64: `~` is within what rounding to 16 or 8 bits explains, `!!` is \
+wrong, which leaves the ratios out."""
+NN_EXPLANATION = """Functions of the rows of a matrix of f32, not in place, norms without weights: bytes read and written per \
+second. Results are checked against f64."""
+
+
+class RowsCase(ConvCase):
+    """One attention, or one function of rows: who was how fast."""
+    right = RIGHT + ("rounds",)
+
+    @property
+    def label(self):
+        r = self.record
+        if r["record"] == "nn":
+            return f"{r['function']} {r['matrix']}"
+        return r["shape"] + (f" {r['kv']}" if r["kv"] != "f32" else "")
+
+    @property
+    def unit(self):
+        return "GFLOP/s" if self.record["record"] == "attention" and not self.record["cold"] else "GB/s"
+
+    @property
+    def limit(self):
+        return self.record.get("read_gb_per_second") or None
+
+    def speed(self, result):
+        return 1e-9 * self.record["bytes" if self.unit == "GB/s" else "flops"] / result["seconds"]
+
+
+def rows_parts(records):
+    """(heading, header, rows) and (file name, SVG) of attention, or of functions of rows."""
+    tables, drawn = [], {}
+    kinds = (("attention", "GFLOP/s", "Attention: prompts", "prefill_attention", "tokens x keys"),
+             ("attention", "GB/s", "Attention: one token", "decode_attention", "tokens x keys"),
+             ("nn", "GB/s", "Softmax and norms", "rows_nn", "function"))
+    cases = [RowsCase(r) for r in records]
+    for record, unit, title, name, first in kinds:
+        chosen = [c for c in cases if c.record["record"] == record and c.unit == unit]
+        if not chosen:
+            continue
+        tables.append((f"{title}, {unit}", *conv_table(chosen, first)))
+        color = lambda who: WEIGHT_COLORS.get(who) or color_of(who)
+        rows = [(c.label, c.limit, [(r["name"], color(r["name"]), False, r["name"] == OURS, c.speed(r))
+                                    for r in c.results if r["verdict"] != "wrong"]) for c in chosen]
+        limit = "; bar: what memory can be read with" if any(c.limit for c in chosen) else ""
+        drawn[f"{name}.svg"] = plot.dot_rows(title, unit + limit, rows, kinds=())
     return tables, drawn
 
 
@@ -479,7 +538,11 @@ def write_comparison(data, output):
               for row in checks_rows(cases, contenders)]
     networks = data.get("networks", {"cases": []})
     networks_tables = network_tables(networks["cases"])
-    machines = [machine] + [suite["machine"] for suite in (weights, conv, networks) if suite["cases"]]
+    attention, nn = data.get("attention", {"cases": []}), data.get("nn", {"cases": []})
+    rows_suites = [("Attention", ATTENTION_EXPLANATION, *rows_parts(attention["cases"])),
+                   ("Softmax and norms", NN_EXPLANATION, *rows_parts(nn["cases"]))]
+    rows_suites = [suite for suite in rows_suites if suite[2]]
+    machines = [machine] + [suite["machine"] for suite in (weights, conv, networks, attention, nn) if suite["cases"]]
     about = list(dict.fromkeys(f"{c['name']}: {c['description']}" for m in machines for c in m["contenders"]))
     about += list(dict.fromkeys(line for m in machines for line in m["missing"]))
 
@@ -502,6 +565,10 @@ def write_comparison(data, output):
         parts += ["# Networks", NETWORKS_EXPLANATION]
     for title, header, rows in networks_tables:
         parts += [f"## {title}", table(header, rows)]
+    for title, explanation, suite_tables, _ in rows_suites:
+        parts += [f"# {title}", explanation]
+        for heading, header, rows in suite_tables:
+            parts += [f"## {heading}", table(header, rows)]
     if checks:
         parts += ["## Results", table(checks_header, checks)]
     parts += ["## Contenders", "\n".join(f"- {line}" for line in about)]
@@ -512,6 +579,8 @@ def write_comparison(data, output):
         chosen = [c for c in cases if c.types == types]
         if len(chosen) > 2:
             drawn[f"roofline_{types}.svg"] = roofline_picture(types, chosen, machine)
+    for *_, suite_drawn in rows_suites:
+        drawn |= suite_drawn
     for name, svg in drawn.items():
         (output / name).write_text(svg)
 
@@ -542,6 +611,10 @@ def write_comparison(data, output):
     if networks_tables:
         content = note(NETWORKS_EXPLANATION) + "".join(html_table(header, rows) for _, header, rows in networks_tables)
         sections.append(("Networks", content))
+    for title, explanation, suite_tables, suite_drawn in rows_suites:
+        content = note(explanation) + "".join(suite_drawn.values())
+        content += "".join(f"<h3>{escape(heading)}</h3>" + html_table(header, rows) for heading, header, rows in suite_tables)
+        sections.append((title, content))
     if checks:
         sections.append(("Results", html_table(checks_header, checks)))
     sections.append(("Contenders", "<ul>" + "".join(f"<li>{escape(a)}</li>" for a in about) + "</ul>"))

@@ -9,16 +9,23 @@
 #include <type_traits>
 #include <vector>
 
+#include "bench/attention_contender.h"
 #include "bench/conv_contender.h"
 #include "bench/network_contender.h"
+#include "bench/nn_contender.h"
 #include "bench/peers.h"
 #include "bench/thread_pool.h"
 #include "bench/weights_contender.h"
+#include "tessera/core/attention_layout.h"
+#include "tessera/core/kv_cache.h"
 #include "tessera/core/layout.h"
+#include "tessera/ops/attention.h"
 #include "tessera/ops/conv.h"
 #include "tessera/ops/gemm.h"
+#include "tessera/ops/norm.h"
 #include "tessera/ops/pad.h"
 #include "tessera/ops/pool.h"
+#include "tessera/ops/softmax.h"
 
 namespace tessera::bench {
 namespace {
@@ -163,6 +170,37 @@ GemmRun tessera_network(const NetworkOperands& o, const std::shared_ptr<Runtime>
           {}};
 }
 
+GemmRun tessera_attention_run(const AttentionOperands& o, const std::shared_ptr<Runtime>& runtime) {
+  const AttentionShape& s = o.shape;
+  const AttentionOptions options{.causal = s.causal, .context = &runtime->context};
+  const auto q = heads_first(o.q, {index_t{1}, s.heads, s.tokens, s.dim});
+  const auto out = heads_first(o.out, {index_t{1}, s.heads, s.tokens, s.dim});
+  const auto run = [&](const auto& k, const auto& v) -> GemmRun {
+    return {[=] { attention(q, k, v, out, options); }, {}};
+  };
+  const auto plain = [&]<class T>(const T* k, const void* v) {
+    const index_t extents[] = {1, s.kv_heads, s.keys, s.dim};
+    return run(heads_first(k, extents), heads_first(static_cast<const T*>(v), extents));
+  };
+  if (o.kv == KvType::kF32) return plain(static_cast<const float*>(o.k), o.v);
+  if (o.kv == KvType::kF16) return plain(static_cast<const f16*>(o.k), o.v);
+  const auto cache = [&](const void* data) {
+    return block_cache(static_cast<const std::byte*>(data), BlockFormat::kQ8_0,
+                       {1, s.kv_heads, s.keys, s.dim});
+  };
+  return run(cache(o.k), cache(o.v));
+}
+
+GemmRun tessera_nn_run(const NnOperands& o, const std::shared_ptr<Runtime>& runtime) {
+  const auto x = row_major(o.x, {o.rows, o.cols});
+  const auto y = row_major(o.y, {o.rows, o.cols});
+  Context* const context = &runtime->context;
+  if (o.op == NnOp::kSoftmax) return {[=] { softmax(x, y, {.context = context}); }, {}};
+  const NormOptions options{.epsilon = kNormEpsilon, .context = context};
+  if (o.op == NnOp::kRmsNorm) return {[=] { rms_norm(x, y, options); }, {}};
+  return {[=] { layer_norm(x, y, options); }, {}};
+}
+
 }  // namespace
 
 GemmContender tessera_contender(int threads, bool packed, const std::string& variant) {
@@ -231,6 +269,22 @@ NetworkContenders tessera_networks(int threads) {
   return {{.name = "tessera",
            .description = "target " + std::string(name(active_target())),
            .prepare = [runtime](const NetworkOperands& o) { return tessera_network(o, runtime); }}};
+}
+
+AttentionContenders tessera_attention(int threads) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  return {{.name = "tessera",
+           .description = "target " + std::string(name(active_target())),
+           .prepare = [runtime](const AttentionOperands& o) {
+             return tessera_attention_run(o, runtime);
+           }}};
+}
+
+NnContenders tessera_nn(int threads) {
+  const auto runtime = std::make_shared<Runtime>(threads);
+  return {{.name = "tessera",
+           .description = "target " + std::string(name(active_target())),
+           .prepare = [runtime](const NnOperands& o) { return tessera_nn_run(o, runtime); }}};
 }
 
 }  // namespace tessera::bench
