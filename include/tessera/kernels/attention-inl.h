@@ -17,12 +17,14 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <type_traits>
 
 #include "tessera/kernels/attention_kernels.h"
 #include "tessera/kernels/convert-inl.h"
 #include "tessera/kernels/epilogue-inl.h"
 #include "tessera/kernels/math-inl.h"
 #include "tessera/kernels/vectors-inl.h"
+#include "tessera/kernels/weights-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -34,6 +36,7 @@ using detail::AttentionMerge;
 using detail::AttentionResults;
 using detail::AttentionRow;
 using detail::AttentionScores;
+using detail::KeyCode;
 
 using RowTag = Tag<float, kHasLmul ? 4 : 1>;
 
@@ -272,7 +275,7 @@ void finish_as(const AttentionResults& a) {
         return mul_add_scalar(tag, kLn2, x, set(tag, log_sum));
       });
     }
-    const float reciprocal = sum == 0 ? 0.0f : factor / sum;
+    const float reciprocal = sum == 0 ? 0.0f : factor / sum * a.factor;
     const float* const values = a.sums.values + r * a.sums.value_stride;
     T* const to = static_cast<T*>(a.out[r]);
     alignas(64) float line[kLine];
@@ -305,6 +308,45 @@ inline void store_row(const float* x, void* to, DType dtype, index_t stride, ind
   run(static_cast<float*>(to));
 }
 
+template <KeyCode kCode, class D>
+TESSERA_INLINE Vec<D> value_of_code(D d, Vec<Rebind<int32_t, D>> code) {
+  if constexpr (kCode == KeyCode::kE4M3) {
+    return small_float<detail::WeightCode::kE4M3>(d, code);
+  } else if constexpr (kCode == KeyCode::kE5M2) {
+    return small_float<detail::WeightCode::kE5M2>(d, code);
+  } else {
+    return from_int(code);
+  }
+}
+
+template <KeyCode kCode>
+void load_codes_as(const void* from, index_t stride, float* to, index_t n) {
+  using Byte = std::conditional_t<kCode == KeyCode::kS8, int8_t, uint8_t>;
+  const RowTag d;
+  const Rebind<int32_t, RowTag> di;
+  const Rebind<Byte, RowTag> db;
+  const auto* const bytes = static_cast<const Byte*>(from);
+  const auto load_line = [&](const Byte* line, float* values, index_t count) TESSERA_LAMBDA {
+    for_vectors(d, 0, count, [&]<bool kWhole>(index_t i, size_t m) TESSERA_LAMBDA {
+      const auto codes = promote(di, db, load_part<kWhole>(db, line + i, m));
+      store_part<kWhole>(d, value_of_code<kCode>(d, codes), values + i, m);
+    });
+  };
+  if (stride == 1) return load_line(bytes, to, n);
+  Byte line[kLine];
+  for (index_t i = 0; i < n; i += kLine) {
+    const index_t count = std::min(kLine, n - i);
+    for (index_t j = 0; j < count; ++j) line[j] = bytes[(i + j) * stride];
+    load_line(line, to + i, count);
+  }
+}
+
+inline void load_codes(KeyCode code, const void* from, index_t stride, float* to, index_t n) {
+  if (code == KeyCode::kE4M3) return load_codes_as<KeyCode::kE4M3>(from, stride, to, n);
+  if (code == KeyCode::kE5M2) return load_codes_as<KeyCode::kE5M2>(from, stride, to, n);
+  load_codes_as<KeyCode::kS8>(from, stride, to, n);
+}
+
 inline bool all_finite(const float* x, index_t n) {
   const RowTag d;
   auto sum = zero(d);
@@ -322,6 +364,7 @@ inline detail::AttentionKernels attention_kernels() {
           .merge = &attention::merge,
           .finish = &attention::finish,
           .store_row = &attention::store_row,
+          .load_codes = &attention::load_codes,
           .all_finite = &attention::all_finite};
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 #include "tessera/core/attention.h"
 #include "tessera/core/dtype.h"
@@ -20,6 +21,9 @@ inline constexpr auto kBlockIndices = [] {
   }
   return indices;
 }();
+
+// Elements of keys and values that are codes of one byte: floats, integers.
+enum class KeyCode : std::uint8_t { kNone, kE4M3, kE5M2, kS8 };
 
 // Masks of bool are kU8 here.
 struct AttentionMaskRows {
@@ -73,6 +77,7 @@ struct AttentionResults {
   DType dtype;
   index_t out_stride;      // between the columns
   float* const* log_sums;  // [rows]; null: not wanted
+  float factor;            // of all results
 };
 
 struct AttentionKernels {
@@ -81,6 +86,9 @@ struct AttentionKernels {
   void (*finish)(const AttentionResults&) = nullptr;
   // n elements of type `dtype`, `stride` apart, rounded to nearest even.
   void (*store_row)(const float* x, void* to, DType dtype, index_t stride, index_t n) = nullptr;
+  // n codes, `stride` bytes apart, as f32.
+  void (*load_codes)(KeyCode code, const void* from, index_t stride, float* to,
+                     index_t n) = nullptr;
   // No infinity, no NaN.
   bool (*all_finite)(const float* x, index_t n) = nullptr;
 };

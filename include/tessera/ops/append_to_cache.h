@@ -17,6 +17,13 @@
 namespace tessera::inline TESSERA_ABI {
 
 struct AppendOptions {
+  // [kv_heads], or [1] for all heads: rows are divided by these, the k_scales or v_scales of attention; none: 1
+  View<const float, 1> scales{};
+  // [positions, dims / 2], contiguous rows, as rope() takes them: keys are turned by these angles first; none: they are not
+  View<const float, 2> cos{}, sin{};
+  bool interleaved = false;  // pairs are neighbours, not halves
+  View<const std::int32_t, 2>
+      rope_positions{};  // [batch, tokens]: rows of cos and sin; none: the tokens' places in the cache
   Context* context = nullptr;
 };
 
@@ -29,7 +36,7 @@ struct AppendProblem {
   View<const std::int32_t, 1> positions;
   bool paged;
   View<const std::int32_t, 2> block_table;
-  Context* context;
+  AppendOptions options;
 };
 
 // Checks everything, then does it. Defined in append_to_cache_driver.h.
@@ -47,7 +54,7 @@ void append(const char* function, bool paged, const X& x, const Cache& cache,
                   "tessera: a cache must be writable");
   }
   checked_append({function, attention_memory<4>(x), key_tensor<4>(cache), positions, paged,
-                  block_table, options.context});
+                  block_table, options});
 }
 
 }  // namespace impl
@@ -57,12 +64,16 @@ void append(const char* function, bool paged, const X& x, const Cache& cache,
 // x: View<const T, 4>   [batch, kv_heads, tokens, dim], any strides
 // cache: View<U, 4>     [batch, kv_heads, capacity, dim], strides that visit no element twice; or BlockCacheView of any format
 // positions: View<const int32_t, 1>  [batch], usually the lengths before
-// T, U: f32, bf16 or f16 in any mix
+// T: f32, bf16 or f16; U: likewise, or fp8_e4m3, fp8_e5m2 or s8, with options.scales
 //
-// Numerics: rounds to nearest, ties to even; blocks are those of quantize().
+// options.cos, sin: rows are turned as rope() does it, which saves a pass over the keys and, in narrow caches, a rounding.
 //
-// Rows are shared out to the context's executor. Errors (tessera::Error, before anything is written): extents that do not match,
-// tokens beyond the capacity, null data, sizes that overflow, a cache that overlaps itself, x or positions.
+// Numerics: in f32: turned (two roundings, ops/rope.h), divided by the scale (one), then rounded to nearest, ties to even;
+// blocks are those of quantize(). 8-bit floats saturate and keep NaN; s8 saturate at -128 and 127, and NaN becomes 0.
+//
+// Rows are shared out to the context's executor; each task takes 4 * dim bytes of scratch. Errors (tessera::Error, before
+// anything is written): extents that do not match, tokens beyond the capacity, or beyond cos, scales that are not positive
+// and finite, null data, sizes that overflow, a cache that overlaps itself or an operand.
 template <class X, class Cache>
 void append_to_cache(const X& x, const Cache& cache, View<const std::int32_t, 1> positions,
                      const AppendOptions& options = {}) {

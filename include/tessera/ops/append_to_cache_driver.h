@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What append_to_cache.h does: checks, and rows that are converted or quantized.
+// What append_to_cache.h does: checks, and rows that are turned, converted or quantized.
 #ifndef TESSERA_OPS_APPEND_TO_CACHE_DRIVER_H_
 #define TESSERA_OPS_APPEND_TO_CACHE_DRIVER_H_
 
@@ -11,17 +11,63 @@
 #include <optional>
 #include <string>
 
+#include "tessera/core/affine.h"
 #include "tessera/core/block_formats.h"
 #include "tessera/core/check.h"
 #include "tessera/core/context.h"
+#include "tessera/core/minifloat.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/append_to_cache.h"
 #include "tessera/ops/attention_checks.h"
+#include "tessera/ops/float_rows.h"
 #include "tessera/ops/rows.h"
 #include "tessera/ops/tensor_checks.h"
 #include "tessera/ref/block_formats.h"
 
 namespace tessera::inline TESSERA_ABI::impl {
+
+// The row of cos and sin for a token.
+inline index_t rope_position(const AppendProblem& p, index_t b, index_t t) {
+  const auto& given = p.options.rope_positions;
+  return given.data != nullptr ? given(b, t) : p.positions(b) + t;
+}
+
+inline void check_rotation(const AppendProblem& p) {
+  const View<const float, 2>&cos = p.options.cos, &sin = p.options.sin;
+  const auto& x = p.x.extents;
+  if (sin.extents != cos.extents) {
+    fail(p.function, "options.sin", "extents " + to_string(cos.extents) + ", those of cos",
+         to_string(sin.extents));
+  }
+  for (const auto* table : {&cos, &sin}) {
+    if (table->extent(1) > 1 && table->stride(1) != 1) {
+      fail(p.function, table == &cos ? "options.cos" : "options.sin", "rows of stride 1",
+           "stride " + std::to_string(table->stride(1)));
+    }
+  }
+  if (cos.extent(1) > x[3] / 2) {
+    fail(p.function, "options.cos",
+         "at most " + std::to_string(x[3] / 2) + " columns (half of the dim)",
+         std::to_string(cos.extent(1)));
+  }
+  const auto& positions = p.options.rope_positions;
+  const std::array<index_t, 2> expected = {x[0], x[2]};
+  if (positions.data != nullptr && positions.extents != expected) {
+    fail(p.function, "options.rope_positions",
+         "extents " + to_string(expected) + ", the batch and the tokens of x",
+         to_string(positions.extents));
+  }
+  if (cos.extent(1) == 0) return;
+  for (index_t b = 0; b < x[0]; ++b) {
+    for (index_t t = 0; t < x[2]; ++t) {
+      const index_t position = rope_position(p, b, t);
+      if (position >= 0 && position < cos.extent(0)) continue;
+      fail(p.function, positions.data != nullptr ? "options.rope_positions" : "positions",
+           "positions below " + std::to_string(cos.extent(0)) + ", the rows of cos",
+           std::to_string(position));
+    }
+  }
+}
 
 inline void check_append(const AppendProblem& p) {
   const bool paged = p.paged;
@@ -32,9 +78,14 @@ inline void check_append(const AppendProblem& p) {
     fail(p.function, name, "rows of whole blocks of " + std::to_string(info(p.cache.format).block),
          std::to_string(p.cache.dim) + " elements");
   }
-  const std::array<NamedTensor, 3> read = {
-      NamedTensor{"x", p.x}, NamedTensor{"positions", tensor_memory(p.positions)},
-      NamedTensor{"block_table", tensor_memory(p.block_table)}};
+  const std::array<NamedTensor, 7> read = {
+      NamedTensor{"x", p.x},
+      NamedTensor{"positions", tensor_memory(p.positions)},
+      NamedTensor{"block_table", tensor_memory(p.block_table)},
+      NamedTensor{"options.scales", tensor_memory(p.options.scales)},
+      NamedTensor{"options.cos", tensor_memory(p.options.cos)},
+      NamedTensor{"options.sin", tensor_memory(p.options.sin)},
+      NamedTensor{"options.rope_positions", tensor_memory(p.options.rope_positions)}};
   const std::array<NamedTensor, 1> written = {NamedTensor{name, p.cache.memory}};
   for (const NamedTensor& t : read) check_tensor(p.function, t.name, t.memory);
   check_tensor(p.function, name, p.cache.memory);
@@ -69,60 +120,79 @@ inline void check_append(const AppendProblem& p) {
       }
     }
   }
+  check_scales(p.function, "options.scales", p.options.scales, x[1]);
+  check_rotation(p);
   check_written(p.function, written, read);
 }
 
-// A row of x into the cache. Pieces of rows pass through f32.
-inline void append_row(const AppendProblem& p, const KernelTable& kernels, const std::byte* from,
-                       std::byte* to) {
-  constexpr index_t kPiece = 256;  // a multiple of all blocks
-  alignas(64) float piece[kPiece];
-  const index_t dim = p.x.extents[3], size = size_of(p.x.dtype);
-  const BlockFormatInfo format = info(p.cache.format);
-  for (index_t i = 0; i < dim; i += kPiece) {
-    const index_t n = std::min(kPiece, dim - i);
-    kernels.gemm_f32.convert_a(p.x.dtype, offset(from, i * p.x.strides[3] * size), p.x.strides[3],
-                               piece, n, 0);
-    if (!p.cache.is_blocks) {
-      const index_t stride = p.cache.memory.strides[3];
-      const DType dtype = p.cache.memory.dtype;
-      kernels.attention.store_row(piece, to + i * stride * size_of(dtype), dtype, stride, n);
-      continue;
+inline std::uint8_t code_of(float x, tessera::detail::KeyCode code) {
+  using tessera::detail::KeyCode;
+  if (code == KeyCode::kE4M3) return fp8_e4m3(x).bits;
+  if (code == KeyCode::kE5M2) return fp8_e5m2(x).bits;
+  return static_cast<std::uint8_t>(affine_code(x, 1, 0, -128, 127));
+}
+
+inline void store_cache_row(const KeyTensor& cache, const KernelTable& kernels, const float* row,
+                            std::byte* to) {
+  const index_t stride = cache.memory.strides[3];
+  if (!cache.is_coded()) {
+    return kernels.attention.store_row(row, to, cache.memory.dtype, stride, cache.dim);
+  }
+  if (!cache.is_blocks) {
+    for (index_t i = 0; i < cache.dim; ++i) {
+      to[i * stride] = static_cast<std::byte>(code_of(row[i], cache.code));
     }
-    const auto quantize = kernels.blocks.quantize(p.cache.format);
-    std::byte* const blocks = to + i / format.block * format.bytes;
-    const bool even = reinterpret_cast<std::uintptr_t>(blocks) % 2 == 0;
-    for (index_t j = 0, count = n / format.block; j < count; ++j) {
-      if (quantize != nullptr && even)
-        j += quantize(piece + j * format.block, blocks + j * format.bytes, count - j);
-      if (j < count) {
-        ref::quantize_block(p.cache.format, piece + j * format.block, blocks + j * format.bytes,
-                            nullptr, p.cache.tensor_scale);
-      }
+    return;
+  }
+  const BlockFormatInfo format = info(cache.format);
+  const auto quantize = kernels.blocks.quantize(cache.format);
+  const bool even = reinterpret_cast<std::uintptr_t>(to) % 2 == 0;
+  for (index_t j = 0, count = cache.dim / format.block; j < count; ++j) {
+    if (quantize != nullptr && even) {
+      j += quantize(row + j * format.block, to + j * format.bytes, count - j);
+    }
+    if (j < count) {
+      ref::quantize_block(cache.format, row + j * format.block, to + j * format.bytes, nullptr,
+                          cache.tensor_scale);
     }
   }
 }
 
 TESSERA_LIBRARY_FUNCTION void checked_append(const AppendProblem& p) {
+  const AppendOptions& o = p.options;
   const KernelTable& kernels =
-      kernels_for(p.function, p.context ? p.context->target : std::nullopt);
+      kernels_for(p.function, o.context ? o.context->target : std::nullopt);
   check_append(p);
   if (p.x.is_empty()) return;
   const auto& x = p.x;
   const TensorMemory& c = p.cache.memory;
-  const index_t heads = x.extents[1], tokens = x.extents[2];
-  for_rows(p.context, x.extents[0] * tokens * heads, x.extents[3], [&](index_t i) {
+  const index_t heads = x.extents[1], tokens = x.extents[2], dim = x.extents[3];
+  const index_t pairs = o.cos.extent(1);
+  const auto rotate = o.interleaved ? kernels.nn.rope_neighbours : kernels.nn.rope_halves;
+  const RowRuns runs(o.context, x.extents[0] * tokens * heads, dim);
+  const RowScratch scratch(o.context, 0, runs.tasks(), dim, p.function);
+  runs.run([&](index_t i, index_t task) {
     const index_t h = i % heads, t = i / heads % tokens, b = i / heads / tokens;
     index_t batch = b, token = p.positions(b) + t;
     if (p.paged) {
       batch = p.block_table(b, token / c.extents[2]);
       token %= c.extents[2];
     }
-    const index_t at = batch * c.strides[0] + h * c.strides[1] + token * c.strides[2];
-    append_row(
-        p, kernels,
-        offset(x.data, (b * x.strides[0] + h * x.strides[1] + t * x.strides[2]) * size_of(x.dtype)),
-        const_cast<std::byte*>(offset(c.data, at * size_of(c.dtype))));
+    const index_t from = b * x.strides[0] + h * x.strides[1] + t * x.strides[2];
+    const index_t to = batch * c.strides[0] + h * c.strides[1] + token * c.strides[2];
+    float* const row = scratch.of(task);
+    kernels.gemm_f32.convert_a(x.dtype, offset(x.data, from * size_of(x.dtype)), x.strides[3], row,
+                               dim, 0);
+    if (pairs > 0) {
+      const index_t position = rope_position(p, b, t);
+      rotate(row, &o.cos(position, 0), &o.sin(position, 0), row, pairs);
+    }
+    if (o.scales.data != nullptr) {
+      const float scale = o.scales(o.scales.extent(0) == 1 ? 0 : h);
+      for (index_t j = 0; j < dim; ++j) row[j] /= scale;
+    }
+    store_cache_row(p.cache, kernels, row,
+                    const_cast<std::byte*>(offset(c.data, to * size_of(c.dtype))));
   });
 }
 

@@ -27,8 +27,8 @@ void checked_attention(const AttentionProblem& problem);
 // k: View<const KV, 4>   [batch, kv_heads, kv_tokens, dim], or ConstBlockCacheView of any block format
 // v: View<const KV2, 4>  [batch, kv_heads, kv_tokens, value_dim], likewise
 // out: View<Out, 4>      [batch, heads, tokens, value_dim], strides that visit no element twice
-// T, KV, KV2, Out: f32, bf16 or f16 in any mix. Any strides; rows with a stride of 1 are faster. core/attention_layout.h has
-// views of the usual layouts.
+// T, KV, KV2, Out: f32, bf16 or f16 in any mix; KV, KV2 also fp8_e4m3, fp8_e5m2 or s8, with options.k_scales and v_scales.
+// Any strides; rows with a stride of 1 are faster. core/attention_layout.h has views of the usual layouts.
 //
 // Multi-head latent attention (MLA, DeepSeek-V2, arXiv:2405.04434): absorbed, k is the latent cache [batch, 1, kv_tokens,
 // 576], v the first 512 elements of the same rows, and the scale that of the dim before absorption; unabsorbed, k and v are
@@ -42,6 +42,9 @@ void checked_attention(const AttentionProblem& problem);
 // any vector length and number of threads, and whether the queries of a sequence come in one call, in several, or one by one
 // (causal, each with the keys so far). The error is about that of a plain loop in f32, or less.
 //
+// Scales of keys and values are factors of the scores and of the results: scale * k_scale in f64, and 1 / (the sum of the
+// weights) * v_scale in f32 before the values are multiplied by it.
+//
 // A key of weight 0, left out or too far below the largest score (2^-127), adds nothing, also if its value is an infinity or
 // NaN; keys that are left out by masks may be anything. A NaN among the scores that are seen makes the result of the query
 // NaN, as does a score of +infinity. A query that sees no key gives zeros, and -infinity in log_sums.
@@ -49,8 +52,9 @@ void checked_attention(const AttentionProblem& problem);
 // Heads, queries, and where those are few chunks of keys, are shared out to the context's executor.
 //
 // Errors (tessera::Error, before anything is written): extents that do not match, heads that kv_heads does not divide, a
-// scale, softcap or window that is negative or no number, kv_lengths beyond kv_tokens, null data, negative extents, sizes that
-// overflow, out or log_sums that overlap themselves, each other or an operand.
+// scale, softcap or window that is negative or no number, scales of keys or values that are not positive and finite, kv_lengths
+// beyond kv_tokens, null data, negative extents, sizes that overflow, out or log_sums that overlap themselves, each other
+// or an operand.
 template <class Q, class K, class V, class Out>
 void attention(const Q& q, const K& k, const V& v, const Out& out,
                const AttentionOptions& options = {}) {

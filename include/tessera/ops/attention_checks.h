@@ -52,6 +52,22 @@ void check_vector(const char* function, const char* argument, const View<T, 1>& 
   }
 }
 
+// Factors of codes, one for each head or one for all.
+inline void check_scales(const char* function, const char* argument, const View<const float, 1>& v,
+                         index_t kv_heads) {
+  if (v.data == nullptr && v.extent(0) == 0) return;
+  check_tensor(function, argument, tensor_memory(v));
+  if (v.extent(0) != 1 && v.extent(0) != kv_heads) {
+    fail(function, argument,
+         "1 element, or " + std::to_string(kv_heads) + ", one for each head of keys",
+         std::to_string(v.extent(0)));
+  }
+  for (index_t i = 0; i < v.extent(0); ++i) {
+    if (std::isfinite(v(i)) && v(i) > 0) continue;
+    fail(function, argument, "positive finite numbers", std::to_string(v(i)));
+  }
+}
+
 // What belongs to one sequence.
 struct AttentionSequence {
   index_t q_batch, q_first, tokens;  // in q and out
@@ -138,6 +154,8 @@ inline void check_attention_options(const AttentionProblem& p, index_t sequences
   const index_t heads = p.q.extents[1], keys = key_capacity(p);
   check_vector(p.function, "options.alibi_slopes", o.alibi_slopes, heads, "head");
   check_vector(p.function, "options.sinks", o.sinks, heads, "head");
+  check_scales(p.function, "options.k_scales", o.k_scales, p.k.memory.extents[1]);
+  check_scales(p.function, "options.v_scales", o.v_scales, p.k.memory.extents[1]);
   check_vector(p.function, "options.kv_lengths", o.kv_lengths, sequences, "sequence");
   if (p.kv_starts.data != nullptr && o.kv_lengths.data != nullptr) {
     fail(p.function, "options.kv_lengths", "none beside kv_starts", "lengths");

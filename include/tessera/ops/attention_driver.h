@@ -256,8 +256,9 @@ class AttentionRun : private AttentionPlan {
 
   void weigh(const Rows& rows, index_t i, index_t count, index_t block, const KeyRange& range,
              bool started, const Place& at, const AttentionSums& sums) const {
-    const double scale =
-        o_.scale == 0 ? 1 / std::sqrt(static_cast<double>(depth_)) : static_cast<double>(o_.scale);
+    const double scale = (o_.scale == 0 ? 1 / std::sqrt(static_cast<double>(depth_))
+                                        : static_cast<double>(o_.scale)) *
+                         static_cast<double>(scale_of(o_.k_scales, rows.kv_head));
     constexpr double kLog2E = 1.4426950408889634;
     constexpr float kLog2EFloat = 0x1.715476p+0f;
     const TensorMemory& mask = o_.mask.memory();
@@ -295,6 +296,10 @@ class AttentionRun : private AttentionPlan {
          .sums = {sums.exponents + i, sums.sums + i, sums.values + i * value_stride_,
                   value_stride_},
          .value_columns = started ? columns_ : 0});
+  }
+
+  static float scale_of(const View<const float, 1>& scales, index_t kv_head) {
+    return scales.data == nullptr ? 1 : scales(scales.extent(0) == 1 ? 0 : kv_head);
   }
 
   struct Weights {
@@ -356,7 +361,8 @@ class AttentionRun : private AttentionPlan {
                      .out = at.out,
                      .dtype = p_.out.dtype,
                      .out_stride = p_.out.strides[3],
-                     .log_sums = o_.log_sums.data ? at.log_sums : nullptr});
+                     .log_sums = o_.log_sums.data ? at.log_sums : nullptr,
+                     .factor = scale_of(o_.v_scales, rows.kv_head)});
   }
 };
 

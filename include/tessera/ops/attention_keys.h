@@ -34,6 +34,7 @@ class KeyRows {
       : t_(tensor),
         table_(table),
         gemm_(kernels.gemm_f32),
+        attention_(kernels.attention),
         dequantize_(kernels.blocks.dequantize(tensor.format)),
         sequence_(sequence),
         batch_(where.kv_batch),
@@ -47,7 +48,7 @@ class KeyRows {
 
   // Elements side by side, as f32.
   bool is_plain() const {
-    return !t_.is_blocks && t_.memory.dtype == DType::kF32 && t_.memory.strides[3] == 1;
+    return !t_.is_coded() && t_.memory.dtype == DType::kF32 && t_.memory.strides[3] == 1;
   }
   index_t stride() const { return t_.memory.strides[2]; }
 
@@ -75,7 +76,7 @@ class KeyRows {
       const index_t n = std::min(count, run(token));
       const std::byte* from = row(token);
       if (!t_.is_blocks && m.strides[3] == 1 && m.strides[2] == t_.dim && to_stride == t_.dim) {
-        gemm_.convert_a(m.dtype, from, 1, to, n * t_.dim, 0);
+        convert_elements(from, to, n * t_.dim);
       } else {
         for (index_t i = 0; i < n; ++i) {
           convert_row(offset(from, i * m.strides[2] * size_of(m.dtype)), to + i * to_stride);
@@ -90,7 +91,7 @@ class KeyRows {
   // Rows [token, token + count) as the columns of a packed panel [dim, padded]. `buffer` [count, dim].
   void pack_columns(index_t token, index_t count, float* buffer, float* to, index_t padded) const {
     const TensorMemory& m = t_.memory;
-    if (!t_.is_blocks && m.dtype == DType::kF32 && run(token) >= count) {
+    if (!t_.is_coded() && m.dtype == DType::kF32 && run(token) >= count) {
       gemm_.pack_b({row(token), m.dtype, m.strides[2], m.strides[3], count, t_.dim, 1, to, padded});
       return;
     }
@@ -109,7 +110,7 @@ class KeyRows {
       const void* from = row(token + first);
       DType dtype = m.dtype;
       index_t stride = m.strides[2], column = m.strides[3];
-      if (t_.is_blocks) {
+      if (t_.is_coded()) {
         n = std::min(n, slice);
         convert(token + first, n, buffer, t_.dim);
         from = buffer, dtype = DType::kF32, stride = t_.dim, column = 1;
@@ -123,10 +124,15 @@ class KeyRows {
   }
 
  private:
+  // n elements of rows.
+  void convert_elements(const std::byte* from, float* to, index_t n) const {
+    const index_t stride = t_.memory.strides[3];
+    if (t_.is_coded()) return attention_.load_codes(t_.code, from, stride, to, n);
+    gemm_.convert_a(t_.memory.dtype, from, stride, to, n, 0);
+  }
+
   void convert_row(const std::byte* from, float* to) const {
-    if (!t_.is_blocks) {
-      return gemm_.convert_a(t_.memory.dtype, from, t_.memory.strides[3], to, t_.dim, 0);
-    }
+    if (!t_.is_blocks) return convert_elements(from, to, t_.dim);
     const BlockFormatInfo format = info(t_.format);
     const index_t blocks = t_.dim / format.block;
     if (dequantize_ != nullptr) return dequantize_(from, to, blocks);
@@ -139,6 +145,7 @@ class KeyRows {
   const KeyTensor& t_;
   const View<const std::int32_t, 2>* table_;
   const GemmKernels& gemm_;
+  const tessera::detail::AttentionKernels& attention_;
   tessera::detail::DequantizeBlocks dequantize_;
   index_t sequence_, batch_, first_, head_;
 };

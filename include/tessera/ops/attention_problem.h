@@ -14,7 +14,9 @@
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
 #include "tessera/core/kv_cache.h"
+#include "tessera/core/minifloat.h"
 #include "tessera/core/view.h"
+#include "tessera/kernels/attention_kernels.h"
 #include "tessera/ops/tensor_checks.h"
 
 namespace tessera::inline TESSERA_ABI {
@@ -64,6 +66,8 @@ struct AttentionOptions {
   View<const float, 1> sinks{};         // [heads]: the score of one more key, whose value is 0
   View<const std::int32_t, 1>
       kv_lengths{};  // [batch]: the keys that there are; those behind are not read
+  // [kv_heads], or [1] for all heads: keys, values are their elements times these; none: 1
+  View<const float, 1> k_scales{}, v_scales{};
   View<float, 3>
       log_sums{};  // [batch, heads, tokens]: ln of the sum of e^score, for merging results
   Context* context = nullptr;
@@ -78,6 +82,10 @@ struct KeyTensor {
   bool is_blocks = false;
   BlockFormat format{};
   float tensor_scale = 1;
+  tessera::detail::KeyCode
+      code{};  // of elements that are neither blocks nor floats of 16 or 32 bits
+
+  bool is_coded() const { return is_blocks || code != tessera::detail::KeyCode::kNone; }
 };
 
 struct AttentionProblem {
@@ -95,7 +103,25 @@ template <class T>
 inline constexpr bool kIsAttentionType =
     std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, f16>;
 
-// A view as memory of four axes; of rank 3, [tokens, heads, dim], with a batch of 1.
+template <class T>
+inline constexpr tessera::detail::KeyCode kKeyCode =
+    std::is_same_v<T, fp8_e4m3>      ? tessera::detail::KeyCode::kE4M3
+    : std::is_same_v<T, fp8_e5m2>    ? tessera::detail::KeyCode::kE5M2
+    : std::is_same_v<T, std::int8_t> ? tessera::detail::KeyCode::kS8
+                                     : tessera::detail::KeyCode::kNone;
+
+// As memory of four axes; of rank 3, [tokens, heads, dim], with a batch of 1.
+template <class T, int Rank>
+TensorMemory four_axes(const View<T, Rank>& v) {
+  TensorMemory m = tensor_memory(v);
+  if constexpr (Rank == 3) {
+    m.rank = 4;
+    m.extents = {1, v.extents[1], v.extents[0], v.extents[2], 1};
+    m.strides = {0, v.strides[1], v.strides[0], v.strides[2], 0};
+  }
+  return m;
+}
+
 template <int Rank, class X>
 TensorMemory attention_memory(const X& x) {
   const auto v = as_view(x);
@@ -105,13 +131,7 @@ TensorMemory attention_memory(const X& x) {
       decltype(v)::kRank == Rank,
       "tessera: attention takes views [batch, heads, tokens, dim], or [tokens, heads, dim] of "
       "sequences one after the other");
-  TensorMemory m = tensor_memory(v);
-  if constexpr (Rank == 3) {
-    m.rank = 4;
-    m.extents = {1, v.extents[1], v.extents[0], v.extents[2], 1};
-    m.strides = {0, v.strides[1], v.strides[0], v.strides[2], 0};
-  }
-  return m;
+  return four_axes(v);
 }
 
 template <int Rank, class X>
@@ -129,7 +149,18 @@ KeyTensor key_tensor(const X& x) {
                         k.dim / info(v.format).block * info(v.format).bytes, 1};
     k.memory.strides = {v.strides[0], v.strides[1], v.strides[2], 1, 0};
   } else {
-    k.memory = attention_memory<Rank>(x);
+    const auto v = as_view(x);
+    using T = std::remove_const_t<typename decltype(v)::Element>;
+    k.code = kKeyCode<T>;
+    if constexpr (kKeyCode<T> != tessera::detail::KeyCode::kNone) {
+      static_assert(decltype(v)::kRank == Rank,
+                    "tessera: attention takes keys and values [batch, kv_heads, tokens, dim], or "
+                    "[tokens, kv_heads, dim] of sequences one after the other");
+      const auto* const bytes = reinterpret_cast<const std::uint8_t*>(v.data);
+      k.memory = four_axes(View<const std::uint8_t, Rank>(bytes, v.extents, v.strides));
+    } else {
+      k.memory = attention_memory<Rank>(x);
+    }
     k.dim = k.memory.extents[3];
   }
   return k;

@@ -28,6 +28,11 @@ struct AttentionTerms {
   View<const float, 1> sinks{};
   View<const std::int32_t, 1> kv_lengths{};
   View<float, 3> log_sums{};
+  View<const float, 1> k_scales{}, v_scales{};
+
+  static float of_head(const View<const float, 1>& scales, index_t kv_head) {
+    return scales.data == nullptr ? 1 : scales(scales.extent(0) == 1 ? 0 : kv_head);
+  }
 };
 
 namespace attention_math {
@@ -138,14 +143,16 @@ void attention(const View<Q, 4>& q, const View<K, 4>& k, const View<V, 4>& v,
   namespace math = attention_math;
   constexpr float kNone = -std::numeric_limits<float>::infinity();
   const index_t depth = q.extent(3), columns = v.extent(3), tokens = q.extent(2);
-  const double scale = terms.scale == 0 ? 1 / std::sqrt(static_cast<double>(depth)) : terms.scale;
   constexpr double kExactLog2E = 1.4426950408889634;
-  const auto to_base_2 = static_cast<float>(scale * kExactLog2E);
-  const auto cap_in = static_cast<float>(scale / terms.softcap);
   const auto cap_out = static_cast<float>(terms.softcap * kExactLog2E);
   const index_t window = terms.window > 0 ? terms.window : tessera::detail::kNoWindow;
   const auto query = [&](index_t b, index_t h, index_t i) {
     const index_t kv_head = h / (q.extent(1) / k.extent(1));
+    const double scale =
+        (terms.scale == 0 ? 1 / std::sqrt(static_cast<double>(depth)) : terms.scale) *
+        static_cast<double>(AttentionTerms::of_head(terms.k_scales, kv_head));
+    const auto to_base_2 = static_cast<float>(scale * kExactLog2E);
+    const auto cap_in = static_cast<float>(scale / terms.softcap);
     const index_t keys = terms.kv_lengths.data ? terms.kv_lengths(b) : k.extent(2);
     const index_t position = keys - tokens + i;
     const auto visible = tessera::detail::visible_keys(position, keys, terms.causal, window);
@@ -202,7 +209,8 @@ void attention(const View<Q, 4>& q, const View<K, 4>& k, const View<V, 4>& v,
       terms.log_sums(b, h, i) =
           sum == 0 ? kNone : std::fma(math::kLn2, all.exponent, math::log(sum));
     }
-    const float reciprocal = sum == 0 ? 0 : factor / sum;
+    const float reciprocal =
+        sum == 0 ? 0 : factor / sum * AttentionTerms::of_head(terms.v_scales, kv_head);
     for (index_t c = 0; c < columns; ++c) {
       const float value = all.values[static_cast<std::size_t>(c)];
       out(b, h, i, c) = static_cast<Out>(std::fma(reciprocal, value, 0.0f));
@@ -246,7 +254,7 @@ void plain_attention(const View<Q, 4>& q, const View<K, 4>& k, const View<V, 4>&
             s += static_cast<Number>(static_cast<float>(q(b, h, i, l))) *
                  static_cast<Number>(static_cast<float>(k(b, kv_head, j, l)));
           }
-          s *= scale;
+          s *= scale * static_cast<Number>(AttentionTerms::of_head(terms.k_scales, kv_head));
           if (cap > 0) s = cap * std::tanh(s / cap);
           if (terms.alibi_slopes.data) {
             s -= static_cast<Number>(terms.alibi_slopes(h)) *
@@ -269,7 +277,8 @@ void plain_attention(const View<Q, 4>& q, const View<K, 4>& k, const View<V, 4>&
             const Number w = weights[static_cast<std::size_t>(j)];
             if (w != 0) value += w * static_cast<Number>(static_cast<float>(v(b, kv_head, j, c)));
           }
-          out(b, h, i, c) = sum == 0 ? 0 : value / sum;
+          const auto factor = static_cast<Number>(AttentionTerms::of_head(terms.v_scales, kv_head));
+          out(b, h, i, c) = sum == 0 ? 0 : value / sum * factor;
         }
       }
     }
