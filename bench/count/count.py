@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Instructions per multiply-add of GEMM on RISC-V vectors of 128 to 1024 bits, or on SVE of 128 to 512, packing
 included; of quantized weights, the rounding of activations to 8 bits included; of convolutions, their filters packed
-before; per number of quantizers.
+before; of attention, for both of its products, everything included; per number of quantizers, softmax and norms.
 
 Builds count_gemm for the architecture, runs one warm call of each case under qemu with the plugin count_plugin.c, and
 prints one table. Fails where sgemm 256^3 on RISC-V takes more than its goal. Emulators don't tell time; they count
@@ -36,7 +36,12 @@ def conv(types, size, channels, filters, kernel, goals):
     return "conv-" + types, size * size, filters or channels, depth, goals, layer
 
 
-CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN; of convolutions their layer
+def attention(kv, tokens, keys, dim, heads, kv_heads, goals):
+    """Multiply-adds of the scores and of the values."""
+    return f"attention-{kv}", heads * tokens, keys, 2 * dim, goals, f"{tokens}x{keys}:{dim}:{heads}/{kv_heads}"
+
+
+CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN; of others than products their shape
     ("f32", 256, 256, 256, (0.18, 0.09, 0.045, 0.025)),
     ("f64", 256, 256, 256, None),
     ("s8", 256, 256, 256, None),
@@ -54,6 +59,13 @@ CASES = (  # type, m, n, k, most instructions per multiply-add at each VLEN; of 
     conv("s8", 28, 64, 64, 3, (None, 0.3, None, None)),
     conv("s8", 28, 64, 64, 1, None),
     conv("s8", 28, 64, None, 3, None),
+    attention("f32", 128, 128, 64, 4, 4, (None, 0.2, None, None)),
+    attention("f16", 1, 1024, 128, 8, 2, (None, 0.4, None, None)),
+    attention("f16", 1, 1024, 128, 2, 2, None),
+    attention("q8_0", 1, 1024, 128, 8, 2, None),
+    ("softmax", 32, 1, 1024, (None, 1.5, None, None)),
+    ("rms_norm", 32, 1, 1024, (None, 0.7, None, None)),
+    ("layer_norm", 32, 1, 1024, None),
 )
 
 
@@ -153,7 +165,7 @@ def main():
             contenders.append(("openblas", root, library))
 
     print("\ninstructions per multiply-add; in brackets vector work, in registers per multiply-add")
-    print(f"{'':9} {'':13} {'m x n x k':12}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
+    print(f"{'':9} {'':13} {'m x n x k':15}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
     results, misses = [], []
     for case in CASES:
         kind, m, n, k, goals, *layer = case
@@ -177,9 +189,9 @@ def main():
                 cells.append(f"{counts['instructions']:.4f} ({counts['vuops']:.4f})")
                 if name == "tessera" and options.arch == "riscv64" and goals and counts["instructions"] > (goals[i] or math.inf):
                     misses.append(f"{kind} {shape} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.3g}")
-            print(f"{name:9} {kind:13} {shape:12}" + "".join(f" {c:>17}" for c in cells), flush=True)
+            print(f"{name:9} {kind:13} {shape:15}" + "".join(f" {c:>17}" for c in cells), flush=True)
         if goals and options.arch == "riscv64":
-            print(f"{'goal':9} {kind:13} {shape:12}" + "".join(f" {f'{g:.3g}' if g else '':17}" for g in goals))
+            print(f"{'goal':9} {kind:13} {shape:15}" + "".join(f" {f'{g:.3g}' if g else '':17}" for g in goals))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     for miss in misses:

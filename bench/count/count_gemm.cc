@@ -4,15 +4,21 @@
 //   count_gemm Q8_0|Q4_0|... M N K                 quantized weights, activations rounded to 8 bits (FP8: as f32)
 //   count_gemm quantize-Q8_0|... M 1 K             M x K numbers to blocks
 //   count_gemm conv-f32|conv-fast|conv-s8 LAYER    a convolution, as parse_conv_shape() reads it; filters packed before
+//   count_gemm attention-f32|-f16|-q8_0 SHAPE      of such keys and values, as parse_attention_shape() reads it
+//   count_gemm softmax|rms_norm|layer_norm M 1 K   of the rows of M x K numbers
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <string>
 
+#include "bench/attention_contender.h"
+#include "bench/attention_workload.h"
 #include "bench/conv_contender.h"
 #include "bench/conv_workload.h"
 #include "bench/count/region.h"
 #include "bench/gemm_workload.h"
+#include "bench/nn_workload.h"
 #include "bench/peers.h"
 #include "bench/weights_workload.h"
 
@@ -65,14 +71,32 @@ int count_conv(const ConvShape& shape, bool fast) {
   return EXIT_SUCCESS;
 }
 
+template <class Workload>
+int count_checked(const Workload& work, const GemmRun& run) {
+  const GemmCheck check = work.check(run);
+  std::fprintf(stderr, "CHECK %.3f of the error bound, %s\n", check.error, check.verdict);
+  if (check.wrong()) return EXIT_FAILURE;
+  count_region(run.call);
+  return EXIT_SUCCESS;
+}
+
 int run(int argc, char** argv) {
-  constexpr std::string_view kQuantize = "quantize-", kConv = "conv-";
+  constexpr std::string_view kQuantize = "quantize-", kConv = "conv-", kAttention = "attention-";
   const std::string kind = argc < 2 ? "" : argv[1];
   if (kind.starts_with(kConv) && argc == 3) {
     const ConvTypes types = parse_conv_types(kind.substr(kConv.size()));
     const ConvShape shape = parse_conv_shape(argv[2]);
     if (types == ConvTypes::kS8) return count_conv<std::int8_t>(shape, false);
     return count_conv<float>(shape, types == ConvTypes::kFast);
+  }
+  if (kind.starts_with(kAttention) && argc == 3) {
+    const AttentionWorkload work(parse_attention_shape(argv[2]),
+                                 parse_kv_type(kind.substr(kAttention.size())));
+    return count_checked(work, tessera_attention(1)[0].prepare(work.operands()));
+  }
+  if (std::find(kNnOps.begin(), kNnOps.end(), kind) != kNnOps.end() && argc == 5) {
+    const NnWorkload work(parse_nn_op(kind), std::atol(argv[2]), std::atol(argv[4]));
+    return count_checked(work, tessera_nn(1)[0].prepare(work.operands()));
   }
   const bool quantizes = kind.starts_with(kQuantize);
   const WeightsFormat* const format =
@@ -81,7 +105,9 @@ int run(int argc, char** argv) {
       (quantizes && (format == nullptr || format->kind != WeightsFormat::kBlocks))) {
     std::fprintf(stderr,
                  "usage: count_gemm f32|f64|s8|bf16|f16|Q8_0|...|quantize-Q8_0|... M N K [BLAS]\n"
-                 "       count_gemm conv-f32|conv-fast|conv-s8 LAYER\n");
+                 "       count_gemm conv-f32|conv-fast|conv-s8 LAYER\n"
+                 "       count_gemm attention-f32|attention-f16|attention-q8_0 SHAPE\n"
+                 "       count_gemm softmax|rms_norm|layer_norm M 1 K\n");
     return EXIT_FAILURE;
   }
   const GemmShape shape{std::atol(argv[2]), std::atol(argv[3]), std::atol(argv[4])};
