@@ -165,7 +165,7 @@ def main():
             contenders.append(("openblas", root, library))
 
     print("\ninstructions per multiply-add; in brackets vector work, in registers per multiply-add")
-    print(f"{'':9} {'':13} {'m x n x k':15}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
+    print(f"{'':9} {'':14} {'m x n x k':15}" + "".join(f" {str(v) + ' bits':>17}" for v in lengths))
     results, misses = [], []
     for case in CASES:
         kind, m, n, k, goals, *layer = case
@@ -189,9 +189,9 @@ def main():
                 cells.append(f"{counts['instructions']:.4f} ({counts['vuops']:.4f})")
                 if name == "tessera" and options.arch == "riscv64" and goals and counts["instructions"] > (goals[i] or math.inf):
                     misses.append(f"{kind} {shape} VLEN {vlen}: {counts['instructions']:.4f}, goal {goals[i]:.3g}")
-            print(f"{name:9} {kind:13} {shape:15}" + "".join(f" {c:>17}" for c in cells), flush=True)
+            print(f"{name:9} {kind:14} {shape:15}" + "".join(f" {c:>17}" for c in cells), flush=True)
         if goals and options.arch == "riscv64":
-            print(f"{'goal':9} {kind:13} {shape:15}" + "".join(f" {f'{g:.3g}' if g else '':17}" for g in goals))
+            print(f"{'goal':9} {kind:14} {shape:15}" + "".join(f" {f'{g:.3g}' if g else '':17}" for g in goals))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     for miss in misses:
