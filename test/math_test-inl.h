@@ -34,6 +34,9 @@ TESSERA_TEST_FUNCTION(Gelu, gelu)
 TESSERA_TEST_FUNCTION(GeluTanh, gelu_tanh)
 TESSERA_TEST_FUNCTION(Silu, silu)
 TESSERA_TEST_FUNCTION(HardSwish, hard_swish)
+TESSERA_TEST_FUNCTION(Sin, sin)
+TESSERA_TEST_FUNCTION(Cos, cos)
+TESSERA_TEST_FUNCTION(Rsqrt, rsqrt)
 // Of the numbers that it takes.
 struct Exp2Normal {
   template <class D>
@@ -55,10 +58,10 @@ void map(const float* in, float* out, size_t n) {
 template <int LMUL>
 void add_tags(TagTables& tags) {
   using D = Tag<float, LMUL>;
-  tags.push_back(
-      {LMUL,
-       {&map<Exp, D>, &map<Log, D>, &map<Tanh, D>, &map<Erf, D>, &map<Sigmoid, D>, &map<Gelu, D>,
-        &map<GeluTanh, D>, &map<Silu, D>, &map<HardSwish, D>, &map<Exp2Normal, D>}});
+  tags.push_back({LMUL,
+                  {&map<Exp, D>, &map<Log, D>, &map<Tanh, D>, &map<Erf, D>, &map<Sigmoid, D>,
+                   &map<Gelu, D>, &map<GeluTanh, D>, &map<Silu, D>, &map<HardSwish, D>,
+                   &map<Exp2Normal, D>, &map<Sin, D>, &map<Cos, D>, &map<Rsqrt, D>}});
   if constexpr (kHasLmul && LMUL < 8) add_tags<2 * LMUL>(tags);
 }
 

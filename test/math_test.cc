@@ -64,6 +64,9 @@ double ref_gelu_tanh(double x) {
 double ref_silu(double x) { return x == -kInf ? 0 : x / (1 + std::exp(-x)); }
 double ref_hard_swish(double x) { return x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6; }
 
+double ref_sin(double x) { return std::sin(x); }
+double ref_cos(double x) { return std::cos(x); }
+double ref_rsqrt(double x) { return 1 / std::sqrt(x); }
 double ref_exp2_normal(double x) { return x < -126.5 ? 0 : std::exp2(x > 127 ? 127 : x); }
 
 // The largest error: `ulps`, or for x below `from` the difference `absolute`.
@@ -96,6 +99,9 @@ constexpr Spec kSpecs[] = {
     {kSilu, "silu", ref_silu, {3.35, -87, 0x1p-142}, {3.35, -87, 0x1p-142}, 0x1a3c62afc63989ef},
     {kHardSwish, "hard_swish", ref_hard_swish, {2.49}, {2.49}, 0x908cc5e13bbcd16d},
     {kExp2Normal, "exp2_normal", ref_exp2_normal, {2.1}, {2.5}, 0x4d6abf720f610f2f},
+    {kSin, "sin", ref_sin, {1.54}, {1.93}, 0x0e38f9ccfb90a510},
+    {kCos, "cos", ref_cos, {1.54}, {2.04}, 0x98353cdb023555da},
+    {kRsqrt, "rsqrt", ref_rsqrt, {1.5}, {1.5}, 0x64ec5b4b558eaa8a},
 };
 
 // ---- Errors
@@ -318,6 +324,34 @@ TEST_CASE("math: special values", "[math]") {
       {kExp2Normal, -kMost, 0.0f},
       {kExp2Normal, -kInf, 0.0f},
       {kExp2Normal, 127.0f, 0x1p127f},
+      {kSin, 0.0f, 0.0f},
+      {kSin, -0.0f, -0.0f},
+      {kSin, kTiny, kTiny},
+      {kSin, -kLeast, -kLeast},
+      {kSin, 0x1.921fb6p0f, 1.0f},
+      {kSin, -0x1.921fb6p0f, -1.0f},
+      {kSin, 0x1.921fb6p1f, -0x1.777a5cp-24f},
+      // The float that is nearest to a multiple of pi / 2.
+      {kCos, 0x1.f37c8ap95f, -0x1.bbdd52p-30f},
+      {kSin, 0x1.f37c8ap95f, 0x1.p0f},
+      {kSin, kMost, -0x1.0b3366p-1f},
+      {kSin, kInf, kNaN},
+      {kSin, -kInf, kNaN},
+      {kCos, 0.0f, 1.0f},
+      {kCos, -0.0f, 1.0f},
+      {kCos, kTiny, 1.0f},
+      {kCos, 0x1.921fb6p0f, -0x1.777a5cp-25f},
+      {kCos, -0x1.921fb6p1f, -1.0f},
+      {kCos, kMost, 0x1.b4bf2cp-1f},
+      {kCos, kInf, kNaN},
+      {kRsqrt, 0.0f, kInf},
+      {kRsqrt, -0.0f, -kInf},
+      {kRsqrt, 4.0f, 0.5f},
+      {kRsqrt, 1.0f, 1.0f},
+      {kRsqrt, kTiny, 0x1.6a09e6p74f},
+      {kRsqrt, kInf, 0.0f},
+      {kRsqrt, -kTiny, kNaN},
+      {kRsqrt, -kInf, kNaN},
   };
   for (const RegisteredTarget& target : supported_targets()) {
     for (const TagTable& tag : target.table()) {

@@ -22,6 +22,9 @@ enum Function {
   kSilu,
   kHardSwish,
   kExp2Normal,
+  kSin,
+  kCos,
+  kRsqrt,
   kFunctions
 };
 

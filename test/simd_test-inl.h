@@ -126,6 +126,12 @@ void first(size_t n, Lane<D>* out) {
 }
 
 template <class D>
+bool any_equal(const Lane<D>* a, const Lane<D>* b) {
+  const D d;
+  return any(d, eq(load(d, a), load(d, b)));
+}
+
+template <class D>
 LaneTable<Lane<D>> lane_ops() {
   using T = Lane<D>;
   LaneTable<T> r{};
@@ -141,6 +147,7 @@ LaneTable<Lane<D>> lane_ops() {
   r.select_lt = &map<SelectLt, D>;
   r.select_eq = &map<SelectEq, D>;
   r.first_n = &first<D>;
+  r.any = &any_equal<D>;
   r.bit_and = &map<BitAnd, D>;
   r.bit_or = &map<BitOr, D>;
   if constexpr (std::is_integral_v<T>) {

@@ -457,6 +457,14 @@ void check_lanes(Report& r, const TagTable<T>& tag) {
     op.first_n(asked, out.data());
     for (size_t i = 0; i < n; ++i) check(r, "first_n", i, out[i], i < asked ? T{1} : T{0});
   }
+  const std::vector<T> ones(n, T{1});
+  std::vector<T> other(n, T{2});
+  check(r, "any", n, op.any(ones.data(), other.data()) ? T{1} : T{0}, T{0});
+  for (size_t i = 0; i < n; ++i) {
+    other[i] = T{1};
+    check(r, "any", i, op.any(ones.data(), other.data()) ? T{1} : T{0}, T{1});
+    other[i] = T{2};
+  }
 }
 
 template <int kBits, class T>

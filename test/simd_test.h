@@ -52,6 +52,7 @@ struct LaneTable {
   Map<T> bit_and, bit_or;
   Map<T> shift0, shift1, shift4, shift_most;  // (a << k) | (b >> k)
   void (*first_n)(size_t n, T* out);          // 1 in lanes where true, 0 elsewhere
+  bool (*any)(const T* a, const T* b);        // of a == b
 };
 
 // Ops across lanes.

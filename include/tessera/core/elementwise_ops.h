@@ -18,13 +18,16 @@ enum class UnaryOp : std::uint8_t {
   kHardSwish,  // x min(max(x + 3, 0), 6) / 6
   kExp,
   kLog,
+  kSin,
+  kCos,
   kSqrt,
+  kRsqrt,  // 1 / sqrt(x)
   kAbs,
   kNeg,
   kSquare,
   kReciprocal,  // 1 / x
 };
-inline constexpr int kUnaryOps = 15;
+inline constexpr int kUnaryOps = 18;
 
 enum class BinaryOp : std::uint8_t {
   kAdd,

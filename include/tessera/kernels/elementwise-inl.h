@@ -45,8 +45,14 @@ TESSERA_INLINE Vec<D> unary_of(D d, Vec<D> x) {
       return exp(d, x);
     case UnaryOp::kLog:
       return log(d, x);
+    case UnaryOp::kSin:
+      return sin(d, x);
+    case UnaryOp::kCos:
+      return cos(d, x);
     case UnaryOp::kSqrt:
       return sqrt(x);
+    case UnaryOp::kRsqrt:
+      return rsqrt(d, x);
     case UnaryOp::kAbs:
       return abs(x);
     case UnaryOp::kNeg:

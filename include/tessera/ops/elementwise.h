@@ -96,7 +96,7 @@ void gated(const char* function, UnaryOp op, const X& x, const Y& y, const Gated
 // T, U: f32, bf16, f16
 //
 // Numerics: in f32, rounded to U once. The bounds of the errors of exp, gelu and so on are in kernels/math-inl.h, their
-// operations in ref/math.h; kSqrt and kReciprocal are exactly rounded. The same bits on every target with FMA. NaN gives
+// operations in ref/math.h; kSqrt and kReciprocal are exactly rounded. kSin and kCos take all floats, in radians. The same bits on every target with FMA. NaN gives
 // NaN.
 //
 // Blocks of elements are shared out to the context's executor. Fast where an axis of all operands has stride 1, or all

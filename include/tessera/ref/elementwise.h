@@ -34,8 +34,14 @@ float unary(UnaryOp op, float x) {
       return ref::exp<kFused>(x);
     case UnaryOp::kLog:
       return ref::log<kFused>(x);
+    case UnaryOp::kSin:
+      return ref::sin<kFused>(x);
+    case UnaryOp::kCos:
+      return ref::cos<kFused>(x);
     case UnaryOp::kSqrt:
       return std::sqrt(x);
+    case UnaryOp::kRsqrt:
+      return rsqrt(x);
     case UnaryOp::kAbs:
       return std::fabs(x);
     case UnaryOp::kNeg:

@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "tessera/core/half_pi.h"
+
 namespace tessera::ref {
 
 // a * b, rounded: compilers must not fuse it with a sum.
@@ -73,6 +75,33 @@ template <bool kFused>
 float times_sigmoid(float x, float y) {
   const float e = exp_in_range<kFused>(max_of(-104, -std::fabs(y)));
   return (y < 0 ? product(x, e) : x) / (e + 1);
+}
+
+// sin(x + quadrants pi / 2) of x >= 0.
+template <bool kFused>
+float sine_of_positive(float x, std::uint32_t quadrants) {
+  float r;
+  std::uint32_t n;
+  if (x > (kFused ? 0x1p17f : 0x1p8f)) {
+    const detail::HalfPi large = detail::modulo_half_pi(x);
+    r = large.rest;
+    n = large.quadrant;
+  } else {
+    constexpr float kShift = 0x1.8p23f;
+    const float shifted = mul_add<kFused>(0x1.45f306p-1f, x, kShift), k = shifted - kShift;
+    r = mul_add<kFused>(kFused ? -0x1.921fb4p+0f : -0x1.921ep+0f, k, x);
+    r = mul_add<kFused>(kFused ? -0x1.4442dp-24f : -0x1.b544p-16f, k, r);
+    r = mul_add<kFused>(kFused ? -0x1.84698ap-48f : -0x1.0b4612p-34f, k, r);
+    n = std::bit_cast<std::uint32_t>(shifted);
+  }
+  n += quadrants;
+  const float u = product(r, r);
+  const float sine = mul_add<kFused>(
+      product(r, u), polynomial<kFused>(u, -0x1.555546p-3f, 0x1.110774p-7f, -0x1.9951e4p-13f), r);
+  const float cosine = mul_add<kFused>(
+      polynomial<kFused>(u, -0.5f, 0x1.55554ap-5f, -0x1.6c0c28p-10f, 0x1.99e80cp-16f), u, 1);
+  const float y = n % 2 == 0 ? sine : cosine;
+  return n % 4 < 2 ? y : -y;
 }
 
 }  // namespace impl
@@ -146,6 +175,19 @@ float sigmoid(float x) {
   const float z = e / (e + 1), y = x < 0 ? e : 1;
   return mul_add<kFused>(-y, z, y);
 }
+
+template <bool kFused = true>
+float sin(float x) {
+  const float y = impl::sine_of_positive<kFused>(std::fabs(x), 0);
+  return std::signbit(x) ? -y : y;
+}
+
+template <bool kFused = true>
+float cos(float x) {
+  return impl::sine_of_positive<kFused>(std::fabs(x), 1);
+}
+
+inline float rsqrt(float x) { return 1 / std::sqrt(x); }
 
 template <bool kFused = true>
 float gelu(float x) {

@@ -96,6 +96,8 @@ concept ArithmeticOps = requires(D d, size_t n) {
   { eq(a_vec<D>(), a_vec<D>()) } -> std::same_as<Mask<D>>;
   // mask ? a : b
   { select(a_mask<D>(), a_vec<D>(), a_vec<D>()) } -> std::same_as<Vec<D>>;
+  // True if a lane is.
+  { any(d, a_mask<D>()) } -> std::same_as<bool>;
   // True in lanes below n, for any n.
   { first_n(d, n) } -> std::same_as<Mask<D>>;
   // Of the bits, also of floating point.

@@ -308,6 +308,11 @@ TESSERA_INLINE V select(M m, V a, V b) {
 }
 
 template <class D>
+TESSERA_INLINE bool any(D, Mask<D> m) {
+  return !hn::AllFalse(HwyTag<D>(), m);
+}
+
+template <class D>
 TESSERA_INLINE Mask<D> first_n(D, size_t n) {
   const size_t most = lanes(D());  // NEON would compare with n modulo the range of the lane
   return hn::FirstN(HwyTag<D>(), n < most ? n : most);

@@ -315,6 +315,13 @@ TESSERA_INLINE LanesVec<T, N> select(LanesMask<T, N> m, LanesVec<T, N> a, LanesV
 }
 
 template <class D>
+TESSERA_INLINE bool any(D, Mask<D> m) {
+  bool result = false;
+  for (size_t i = 0; i < size_t{D::kLanes}; ++i) result |= m.lane[i];
+  return result;
+}
+
+template <class D>
 TESSERA_INLINE Mask<D> first_n(D, size_t n) {
   Mask<D> m;
   for (size_t i = 0; i < size_t{D::kLanes}; ++i) m.lane[i] = i < n;

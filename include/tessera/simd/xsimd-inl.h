@@ -343,6 +343,11 @@ TESSERA_INLINE xs::batch<T, Arch> select(xs::batch_bool<T, Arch> m, xs::batch<T,
 }
 
 template <class D>
+TESSERA_INLINE bool any(D, Mask<D> m) {
+  return xs::any(m);
+}
+
+template <class D>
 TESSERA_INLINE Mask<D> first_n(D d, size_t n) {
   // Compares 0, 1, 2, ... in unsigned integers of the lane's width.
   using U = xs::as_unsigned_integer_t<Raw<Lane<D>>>;
