@@ -167,9 +167,9 @@ TESSERA_INLINE Vec<D> exp(D d, Vec<D> x) {
   return exp_in_range(d, max(set(d, -104.0f), min(set(d, 89.0f), x)));
 }
 
-// 2^x of x <= 127, for sums in which results below 2^-126.5 don't matter: those are 0. Error of the others < 2.1 (2.5)
-// ulp, by the samples of math_test.cc only; 1 for 0. Fewer operations than exp: no logarithm to multiply with, which
-// callers have in a factor of theirs, one power of two, and a polynomial of degree 5 (relative error 2^-23.3).
+// 2^x of x <= 127, for sums in which results of 2^-126.5 and less don't matter: those are 0. Error of the others < 2.1
+// (2.5) ulp; 1 for 0. Fewer operations than exp: no logarithm to multiply with, which callers have in a factor of theirs,
+// one power of two, and a polynomial of degree 5 (relative error 2^-23.3).
 template <class D>
 TESSERA_INLINE Vec<D> exp2_normal(D d, Vec<D> x) {
   const Rebind<uint32_t, D> du;
@@ -268,7 +268,7 @@ TESSERA_INLINE Vec<D> sigmoid(D d, Vec<D> x) {
   return neg_mul_add(y, z, y);
 }
 
-// sin x of all floats. Error < 1.54 (1.93) ulp; odd, also for -0; never above 1. NaN for infinities.
+// sin x of all floats. Error < 1.55 (1.93) ulp; odd, also for -0; never above 1. NaN for infinities.
 //
 // Above 2^17 (2^8) pi / 2 is taken off lane by lane, in integers: slower by a factor, but as exact.
 //
@@ -283,7 +283,7 @@ TESSERA_INLINE Vec<D> sin(D d, Vec<D> x) {
   return sine_in_quadrant(d, du, r, n, bit_and(bit_cast(du, x), set(du, 0x80000000u)));
 }
 
-// cos x of all floats. Error < 1.54 (2.04) ulp; even. As above.
+// cos x of all floats. Error < 1.55 (2.04) ulp; even. As above.
 template <class D>
 TESSERA_INLINE Vec<D> cos(D d, Vec<D> x) {
   const Rebind<uint32_t, D> du;

@@ -9,6 +9,7 @@
 #define TESSERA_KERNELS_NN_INL_H_
 #endif
 
+#include "tessera/kernels/causal_conv1d-inl.h"
 #include "tessera/kernels/elementwise-inl.h"
 #include "tessera/kernels/nn_kernels.h"
 #include "tessera/kernels/norm-inl.h"
@@ -27,7 +28,8 @@ inline detail::NnKernels nn_kernels() {
                             .rms_norm = &norm::normalize<false>,
                             .layer_norm = &norm::normalize<true>,
                             .rope_halves = &rope::halves,
-                            .rope_neighbours = &rope::neighbours};
+                            .rope_neighbours = &rope::neighbours,
+                            .causal_conv = &causal_conv1d::run};
   elementwise::set_kernels(kernels);
   return kernels;
 }

@@ -34,12 +34,25 @@ using RopeKernel = void (*)(const float* x, const float* cos, const float* sin, 
 using UnaryKernel = void (*)(const float* x, float* y, index_t n);
 using BinaryKernel = void (*)(const float* a, const float* b, float* y, index_t n);
 
+// `rows` results, y[i] = bias + the sum over k < width of weights[k] * x[i + k]. All are rows of n channels; bias isn't null.
+struct CausalConvRows {
+  const float* x;
+  index_t x_stride;
+  const float* weights;
+  index_t weight_stride, width;
+  const float* bias;
+  float* y;
+  index_t y_stride, rows, n;
+};
+using CausalConvKernel = void (*)(const CausalConvRows& rows);
+
 struct NnKernels {
   LoadRow load = nullptr;
   StoreRow store = nullptr;
   SoftmaxKernel softmax = nullptr, log_softmax = nullptr;
   NormKernel rms_norm = nullptr, layer_norm = nullptr;
   RopeKernel rope_halves = nullptr, rope_neighbours = nullptr;
+  CausalConvKernel causal_conv = nullptr;
   UnaryKernel unary[kUnaryOps] = {};
   BinaryKernel binary[kBinaryOps] = {};
 

@@ -3,6 +3,8 @@
 #ifndef TESSERA_OPS_NN_H_
 #define TESSERA_OPS_NN_H_
 
+#include "tessera/ops/causal_conv1d.h"
+#include "tessera/ops/causal_conv1d.h"
 #include "tessera/ops/elementwise.h"
 #include "tessera/ops/embedding.h"
 #include "tessera/ops/group_norm.h"
