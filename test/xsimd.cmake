@@ -7,7 +7,7 @@ set_target_properties(tessera_test PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GR
 set_source_files_properties(epilogue_test.cc gemm_test.cc gemm_types_test.cc packed_test.cc reproducibility_test.cc
   weights_test.cc zero_points_test.cc PROPERTIES UNITY_GROUP products)
 set_source_files_properties(attention_test.cc block_formats_test.cc causal_conv1d_test.cc conv_test.cc elementwise_test.cc
-  embedding_test.cc group_norm_test.cc kv_cache_test.cc moe_test.cc norm_test.cc permute_test.cc pool_test.cc
+  embedding_test.cc gated_delta_rule_test.cc group_norm_test.cc kv_cache_test.cc moe_test.cc norm_test.cc permute_test.cc pool_test.cc
   resize_test.cc rope_test.cc softmax_test.cc top_k_test.cc PROPERTIES UNITY_GROUP others)
 
 if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")

@@ -56,6 +56,7 @@
 #include "tessera/ref/elementwise.h"
 #include "tessera/ref/embedding.h"
 #include "tessera/ref/fp8_quantize.h"
+#include "tessera/ref/gated_delta_rule.h"
 #include "tessera/ref/gemm.h"
 #include "tessera/ref/group_norm.h"
 #include "tessera/ref/hadamard.h"

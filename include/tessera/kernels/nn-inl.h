@@ -11,6 +11,7 @@
 
 #include "tessera/kernels/causal_conv1d-inl.h"
 #include "tessera/kernels/elementwise-inl.h"
+#include "tessera/kernels/gated_delta_rule-inl.h"
 #include "tessera/kernels/nn_kernels.h"
 #include "tessera/kernels/norm-inl.h"
 #include "tessera/kernels/rope-inl.h"
@@ -29,7 +30,9 @@ inline detail::NnKernels nn_kernels() {
                             .layer_norm = &norm::normalize<true>,
                             .rope_halves = &rope::halves,
                             .rope_neighbours = &rope::neighbours,
-                            .causal_conv = &causal_conv1d::run};
+                            .causal_conv = &causal_conv1d::run,
+                            .delta_pass = &delta_rule::run,
+                            .l2_normalize = &delta_rule::l2_normalize};
   elementwise::set_kernels(kernels);
   return kernels;
 }

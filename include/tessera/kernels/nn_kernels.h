@@ -46,6 +46,22 @@ struct CausalConvRows {
 };
 using CausalConvKernel = void (*)(const CausalConvRows& rows);
 
+// Of a state [rows, cols] the end of one token, unless `key` is null: state += key * update, result = query * state. Then
+// the beginning of the next, unless `next_key` is null: state *= next_decay, update = next_rate * (next_value - next_key *
+// state).
+struct DeltaPass {
+  float* state;
+  index_t row_stride, rows, cols;
+  const float *key, *query;
+  float *result, *update;
+  const float *next_key, *next_value;
+  float next_decay, next_rate;
+};
+using DeltaKernel = void (*)(const DeltaPass& pass);
+
+// x / sqrt(sum of squares + epsilon). y may be x.
+using L2NormKernel = void (*)(const float* x, float* y, index_t n, float epsilon);
+
 struct NnKernels {
   LoadRow load = nullptr;
   StoreRow store = nullptr;
@@ -53,6 +69,8 @@ struct NnKernels {
   NormKernel rms_norm = nullptr, layer_norm = nullptr;
   RopeKernel rope_halves = nullptr, rope_neighbours = nullptr;
   CausalConvKernel causal_conv = nullptr;
+  DeltaKernel delta_pass = nullptr;
+  L2NormKernel l2_normalize = nullptr;
   UnaryKernel unary[kUnaryOps] = {};
   BinaryKernel binary[kBinaryOps] = {};
 

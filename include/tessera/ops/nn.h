@@ -4,9 +4,9 @@
 #define TESSERA_OPS_NN_H_
 
 #include "tessera/ops/causal_conv1d.h"
-#include "tessera/ops/causal_conv1d.h"
 #include "tessera/ops/elementwise.h"
 #include "tessera/ops/embedding.h"
+#include "tessera/ops/gated_delta_rule.h"
 #include "tessera/ops/group_norm.h"
 #include "tessera/ops/moe.h"
 #include "tessera/ops/norm.h"
