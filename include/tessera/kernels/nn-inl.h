@@ -30,7 +30,7 @@ inline detail::NnKernels nn_kernels() {
                             .layer_norm = &norm::normalize<true>,
                             .rope_halves = &rope::halves,
                             .rope_neighbours = &rope::neighbours,
-                            .causal_conv = &causal_conv1d::run,
+                            .causal_conv = &causal_conv1d::run<>,
                             .delta_pass = &delta_rule::run,
                             .l2_normalize = &delta_rule::l2_normalize};
   elementwise::set_kernels(kernels);

@@ -50,7 +50,7 @@ void checked_causal_conv1d(const CausalConv1dProblem& problem);
 // options.silu (kernels/math-inl.h), rounded to V once. The same bits on every target with FMA. NaN and infinities as IEEE
 // 754 says.
 //
-// Blocks of channels and tokens are shared out to the context's executor. Scratch: at most 110 KB per task. Empty tensors do
+// Blocks of channels and tokens are shared out to the context's executor. Scratch: less than 400 KB per task. Empty tensors do
 // nothing.
 //
 // Errors (tessera::Error, before anything is written): extents that don't match, a width outside 2 to 8, a state of other

@@ -65,36 +65,42 @@ class CausalConv1d {
         kernels_(nn_kernels_for("causal_conv1d", p.options.context)),
         state_(p.options.state.memory()),
         channels_(p.x.extents[2]),
-        history_(p.weights.extents[1] - 1) {}
+        history_(p.weights.extents[1] - 1),
+        x_in_place_(is_f32_rows_of(p.x)),
+        y_in_place_(is_f32_rows_of(p.y)),
+        in_place_(x_in_place_ && y_in_place_),
+        rows_(in_place_ ? history_ : kRows),
+        block_(in_place_ ? kLongBlock : kBlock) {}
 
   void run() {
     const index_t batch = p_.x.extents[0], tokens = p_.x.extents[1];
-    const index_t blocks = (channels_ + kBlock - 1) / kBlock;
+    const index_t blocks = (channels_ + block_ - 1) / block_;
     const index_t runs_of_tokens = (tokens + kTokensPerTask - 1) / kTokensPerTask;
-    const index_t n = std::min(channels_, kBlock);
+    const index_t n = std::min(channels_, block_);
     Context* const context = p_.options.context;
     const RowRuns runs(context, batch * blocks * runs_of_tokens,
                        n * std::min(tokens, kTokensPerTask));
     // Weights, bias, rows of inputs and of results.
-    const index_t rows = history_ + 1 + 1 + history_ + kRows + kRows;
-    const RowScratch scratch(context, 0, runs.tasks(), rows * kBlock, "causal_conv1d");
+    const index_t rows = history_ + 1 + 1 + history_ + rows_ + (y_in_place_ ? 0 : rows_);
+    const RowScratch scratch(context, 0, runs.tasks(), rows * block_, "causal_conv1d");
     runs.run([&](index_t i, index_t task) {
-      const index_t b = i / (blocks * runs_of_tokens), c = i / runs_of_tokens % blocks * kBlock;
+      const index_t b = i / (blocks * runs_of_tokens), c = i / runs_of_tokens % blocks * block_;
       const index_t t = i % runs_of_tokens * kTokensPerTask;
-      block(b, c, std::min(kBlock, channels_ - c), t, std::min(tokens_of(b), t + kTokensPerTask),
+      block(b, c, std::min(block_, channels_ - c), t, std::min(tokens_of(b), t + kTokensPerTask),
             scratch.of(task));
     });
     if (!p_.options.state.is_given()) return;
     for_rows(context, batch * blocks, n * history_, [&](index_t i) {
-      const index_t c = i % blocks * kBlock;
-      keep_inputs(i / blocks, c, std::min(kBlock, channels_ - c));
+      const index_t c = i % blocks * block_;
+      keep_inputs(i / blocks, c, std::min(block_, channels_ - c));
     });
   }
 
  private:
-  // Channels whose rows of scratch fit the L2 of any core and that are long enough for its prefetchers; rows of inputs
-  // that are brought to f32 at a time; and tokens for which the weights are brought to f32 once.
-  static constexpr index_t kBlock = 512, kRows = 16, kTokensPerTask = 128;
+  // Channels: so many that rows of scratch fit the L2 of any core; in place as many as prefetchers like (Sapphire Rapids,
+  // 2026-11, of 2048 x 8192: 512 7.7 GB/s, 2048 7.8, 4096 11). Rows of inputs that are brought to f32 at a time, and tokens
+  // for which the weights are brought to f32 once.
+  static constexpr index_t kBlock = 512, kLongBlock = 4096, kRows = 16, kTokensPerTask = 128;
 
   index_t tokens_of(index_t b) const {
     const auto& lengths = p_.options.lengths;
@@ -120,39 +126,40 @@ class CausalConv1d {
     if (first >= end) return;
     const TensorMemory& w = p_.weights;
     const index_t width = history_ + 1;
-    float* const bias = scratch + width * kBlock;
-    float* const inputs = bias + kBlock;
-    float* const results = inputs + (history_ + kRows) * kBlock;
-    for (index_t k = 0; k < width; ++k) {
-      kernels_.load(w.dtype, element(w, c, k), w.strides[0], scratch + k * kBlock, n);
+    float* const bias = scratch + width * block_;
+    float* const inputs = bias + block_;
+    float* const results = inputs + (history_ + rows_) * block_;
+    // A copy is aligned, which pays for more than a few tokens.
+    const bool w_in_place = w.dtype == DType::kF32 && w.strides[0] == 1 && end - first < kRows;
+    for (index_t k = 0; !w_in_place && k < width; ++k) {
+      kernels_.load(w.dtype, element(w, c, k), w.strides[0], scratch + k * block_, n);
     }
     std::fill(bias, bias + n, 0.0f);
     if (p_.options.bias.is_given()) {
       const TensorMemory& m = p_.options.bias.memory();
       kernels_.load(m.dtype, element(m, c), m.strides[0], bias, n);
     }
-    const bool x_in_place = is_f32_rows_of(p_.x), y_in_place = is_f32_rows_of(p_.y);
     for (index_t t = first; t < end;) {
-      // In place all tokens at once, once the oldest input is one of x.
-      const bool reads_x = x_in_place && t >= history_;
-      const index_t rows = reads_x && y_in_place ? end - t : std::min(kRows, end - t);
+      // All tokens at once where rows need no scratch, which the first ones do that have inputs before x.
+      const bool reads_x = x_in_place_ && t >= history_;
+      const index_t rows = std::min(end - t, !in_place_ ? rows_ : reads_x ? end - t : history_ - t);
       tessera::detail::CausalConvRows r{};
       if (reads_x) {
         r.x = static_cast<const float*>(at(p_.x, b, t - history_, c));
         r.x_stride = p_.x.strides[1];
       } else {
         for (index_t i = 0; i < history_ + rows; ++i) {
-          load_inputs(b, t - history_ + i, c, n, inputs + i * kBlock);
+          load_inputs(b, t - history_ + i, c, n, inputs + i * block_);
         }
         r.x = inputs;
-        r.x_stride = kBlock;
+        r.x_stride = block_;
       }
-      r.weights = scratch;
-      r.weight_stride = kBlock;
+      r.weights = w_in_place ? static_cast<const float*>(element(w, c)) : scratch;
+      r.weight_stride = w_in_place ? w.strides[1] : block_;
       r.width = width;
       r.bias = bias;
-      r.y = y_in_place ? static_cast<float*>(const_cast<void*>(at(p_.y, b, t, c))) : results;
-      r.y_stride = y_in_place ? p_.y.strides[1] : kBlock;
+      r.y = y_in_place_ ? static_cast<float*>(const_cast<void*>(at(p_.y, b, t, c))) : results;
+      r.y_stride = y_in_place_ ? p_.y.strides[1] : block_;
       r.n = n;
       for (index_t row = 0; row < rows; row += kRows) {  // so that they are in a cache for silu
         tessera::detail::CausalConvRows part = r;
@@ -160,18 +167,17 @@ class CausalConv1d {
         part.y += row * r.y_stride;
         part.rows = std::min(kRows, rows - row);
         kernels_.causal_conv(part);
-        finish(part, b, t + row, c, y_in_place);
+        finish(part, b, t + row, c);
       }
       t += rows;
     }
   }
 
-  void finish(const tessera::detail::CausalConvRows& r, index_t b, index_t t, index_t c,
-              bool in_place) const {
+  void finish(const tessera::detail::CausalConvRows& r, index_t b, index_t t, index_t c) const {
     for (index_t row = 0; row < r.rows; ++row) {
       float* const y = r.y + row * r.y_stride;
       if (p_.options.silu) kernels_.of(UnaryOp::kSilu)(y, y, r.n);
-      if (in_place) continue;
+      if (y_in_place_) continue;
       kernels_.store(y, p_.y.dtype, const_cast<void*>(at(p_.y, b, t + row, c)), p_.y.strides[2],
                      r.n);
     }
@@ -202,6 +208,9 @@ class CausalConv1d {
   const tessera::detail::NnKernels& kernels_;
   const TensorMemory& state_;
   index_t channels_, history_;
+  bool x_in_place_, y_in_place_, in_place_;
+  index_t rows_;   // of scratch for results, and of inputs besides the history
+  index_t block_;  // channels
 };
 
 TESSERA_LIBRARY_FUNCTION void checked_causal_conv1d(const CausalConv1dProblem& p) {
