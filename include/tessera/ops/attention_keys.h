@@ -89,6 +89,10 @@ class KeyRows {
   }
 
   // Rows [token, token + count) as the columns of a packed panel [dim, padded]. `buffer` [count, dim].
+  //
+  // Also for a single query, where it is most of the work: on RVV of 256 bits one token with keys of f16 takes 1.1
+  // instructions per multiply-add, and 0.35 with four heads that share keys (clang 22, 2026-11). Why not products along
+  // rows as they lie: a score is one chain over dim (ops/attention.h), so the lanes of its vectors are keys.
   void pack_columns(index_t token, index_t count, float* buffer, float* to, index_t padded) const {
     const TensorMemory& m = t_.memory;
     if (!t_.is_coded() && m.dtype == DType::kF32 && run(token) >= count) {
