@@ -58,15 +58,16 @@ inline float largest(const float* x, index_t n) {
   });
 }
 
-// The first of elements [begin, n) that is larger than `bound`, a number: n if there is none.
-inline index_t find_larger(const float* x, index_t begin, index_t n, float bound) {
-  const Tag<float, kLmul> d;
+// From `begin` on past groups of vectors none of whose elements is larger than `bound`: to the first that has one, or to what
+// is no whole group.
+template <int LMUL, int kCount>
+TESSERA_INLINE index_t skip_smaller(const float* x, index_t begin, index_t n, float bound) {
+  const Tag<float, LMUL> d;
   const auto step = static_cast<index_t>(lanes(d));
-  const auto is_larger = [&](float v) TESSERA_LAMBDA { return !(v <= bound); };
   const auto limit = set(d, bound), one = set(d, 1.0f);
   index_t i = begin;
-  for (; i + kVectors * step <= n; i += kVectors * step) {
-    const float found = with_accumulators<kVectors>(d, [&](auto&... hits) TESSERA_LAMBDA {
+  for (; i + kCount * step <= n; i += kCount * step) {
+    const float found = with_accumulators<kCount>(d, [&](auto&... hits) TESSERA_LAMBDA {
       const auto look = [&](auto& hit, const float* from) TESSERA_LAMBDA {
         const auto v = load(d, from);
         hit = select(lt(limit, v), one, hit);
@@ -80,10 +81,15 @@ inline index_t find_larger(const float* x, index_t begin, index_t n, float bound
     });
     if (found != 0) break;
   }
-  for (; i < n; ++i) {
-    if (is_larger(x[i])) return i;
-  }
-  return n;
+  return i;
+}
+
+// The first of elements [begin, n) that is larger than `bound`, a number: n if there is none.
+inline index_t find_larger(const float* x, index_t begin, index_t n, float bound) {
+  index_t i = skip_smaller<kLmul, kVectors>(x, begin, n, bound);
+  i = skip_smaller<1, 1>(x, i, n, bound);
+  while (i < n && x[i] <= bound) ++i;
+  return i;
 }
 
 }  // namespace top_k
