@@ -5,6 +5,9 @@
 // A token needs its decayed state twice, for what the key recalls and to be updated. As the update of one token and what
 // the key of the next recalls go through the rows in the same order, both are done while a row is in registers: one load
 // and one store of the state per token, and 3 fused multiply-adds and a product per element.
+//
+// Sapphire Rapids, 2026-11, one thread beside other jobs, 32 heads of 128 x 128: 64 tokens 72 GFLOP/s (7 operations per
+// element and token), one token 37 GB/s of states in L2, read and written. g++ 12: 31 instructions for 64 elements.
 
 #if defined(TESSERA_KERNELS_GATED_DELTA_RULE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_GATED_DELTA_RULE_INL_H_
