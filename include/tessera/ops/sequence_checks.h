@@ -20,15 +20,17 @@ inline void check_lengths(const char* function, const char* operand,
   const auto count = static_cast<index_t>(lengths.size());
   const std::string of = std::string(" of ").append(operand).append(")");
   if (count != 0 && count != batch) {
-    fail(function, "options.lengths",
-         std::to_string(batch).append(" (the batch").append(of).append(", or none"),
-         std::to_string(count));
+    tessera::detail::fail(
+        function, "options.lengths",
+        std::to_string(batch).append(" (the batch").append(of).append(", or none"),
+        std::to_string(count));
   }
   for (const std::int32_t length : lengths) {
     if (length >= 0 && length <= tokens) continue;
-    fail(function, "options.lengths",
-         "numbers from 0 to " + std::to_string(tokens).append(" (the tokens").append(of),
-         std::to_string(length));
+    tessera::detail::fail(
+        function, "options.lengths",
+        "numbers from 0 to " + std::to_string(tokens).append(" (the tokens").append(of),
+        std::to_string(length));
   }
 }
 
