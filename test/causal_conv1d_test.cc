@@ -113,11 +113,8 @@ Case random_case(Random& random) {
       c.lengths.push_back(static_cast<std::int32_t>(random.below(c.tokens + 1)));
     }
   }
-  for (Order& order : c.orders) {
-    order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order& order : c.orders) order = random_order(random);
+  c.edge = random_edge(random);
   c.values = random.below(6) == 0   ? Values::kAnyBits
              : random.below(3) == 0 ? Values::kWide
                                     : Values::kModerate;

@@ -131,11 +131,8 @@ Case random_case(Random& random) {
       c.b_repeats[axis] = c.in_place != 2 && random.below(3) == 0;
     }
   }
-  for (Order* order : {&c.a, &c.b, &c.y}) {
-    *order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order* order : {&c.a, &c.b, &c.y}) *order = random_order(random);
+  c.edge = random_edge(random);
   c.values = random.below(3) == 0   ? Values::kAnyBits
              : random.below(3) == 0 ? Values::kWide
                                     : Values::kModerate;

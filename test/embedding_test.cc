@@ -62,11 +62,8 @@ Case random_case(Random& random) {
   c.columns = 1 + random.below(random.below(3) == 0 ? 300 : 40);
   c.count = 1 + random.below(12);
   c.scale = random.below(2) != 0 ? 1.0f : 11.3137f;
-  for (Order& order : c.orders) {
-    order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order& order : c.orders) order = random_order(random);
+  c.edge = random_edge(random);
   return c;
 }
 

@@ -142,7 +142,7 @@ Case random_case(Random& random) {
     order =
         random.below(3) == 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
   }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  c.edge = random_edge(random);
   c.values = random.below(6) == 0   ? Values::kAnyBits
              : random.below(3) == 0 ? Values::kWide
                                     : Values::kModerate;

@@ -82,7 +82,7 @@ TEMPLATE_TEST_CASE("attention of codes has the bits of its specification", "[kv_
       const index_t keys = 1 + random.below(random.below(3) == 0 ? 600 : 60);
       const index_t dim = 1 + random.below(40), value_dim = 1 + random.below(70);
       const Order order = kOrders[static_cast<std::size_t>(random.below(4))];
-      const Edge edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+      const Edge edge = random_edge(random);
       Tensor<float, 4> q(qm, random, {1, heads, tokens, dim}, order, edge);
       Tensor<TestType, 4> k(km, random, {1, kv_heads, keys, dim}, order, edge);
       Tensor<TestType, 4> v(vm, random, {1, kv_heads, keys, value_dim}, order, edge);

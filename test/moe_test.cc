@@ -114,11 +114,8 @@ Case random_case(Random& random) {
   r.renormalize = random.below(2) != 0;
   r.scale = random.below(2) != 0 ? 1.0f : 2.5f;
   c.bias = random.below(2) != 0;
-  for (Order& order : c.orders) {
-    order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order& order : c.orders) order = random_order(random);
+  c.edge = random_edge(random);
   c.values = random.below(8) == 0   ? Values::kAnyBits
              : random.below(4) == 0 ? Values::kWide
                                     : Values::kModerate;
@@ -183,7 +180,7 @@ template <class X, class Y, class W>
 void check_rows(Random& random, Context* context, index_t tokens, index_t columns) {
   const index_t k = 1 + random.below(4), count = 5, pairs = tokens * k;
   const Order order_of = kOrders[static_cast<std::size_t>(random.below(4))];
-  const Edge edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  const Edge edge = random_edge(random);
   GuardedMemory memory[5];
   Tensor<X, 2> x(memory[0], random, {tokens, columns}, order_of, edge);
   Tensor<Y, 2> gathered(memory[1], random, {pairs, columns}, order_of, edge);

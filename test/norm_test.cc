@@ -138,11 +138,8 @@ Case random_case(Random& random) {
   c.sum = c.residual && random.below(2) != 0;
   c.in_place = static_cast<int>(random.below(c.residual ? 3 : 2));
   c.epsilon = random.below(2) != 0 ? 1e-5f : random.below(2) != 0 ? 0 : 0.3f;
-  for (Order& order : c.orders) {
-    order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order& order : c.orders) order = random_order(random);
+  c.edge = random_edge(random);
   c.values = random.below(6) == 0   ? Values::kAnyBits
              : random.below(3) == 0 ? Values::kWide
                                     : Values::kModerate;

@@ -43,7 +43,7 @@ std::string run_case(Memories& m, Context* context) {
     options.padding[Rank + i] = random.below(most);
     to[i] = from[i] + options.padding[i] + options.padding[Rank + i];
   }
-  const Edge edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  const Edge edge = random_edge(random);
   Tensor<T, Rank> x(m.x, random, from, kOrders[static_cast<std::size_t>(random.below(4))], edge);
   x.fill(random, Values::kAnyBits);
   Tensor<T, Rank> y(m.y, random, to, kOrders[static_cast<std::size_t>(random.below(4))], edge);

@@ -64,8 +64,7 @@ std::string random_case(Memories& m, Context* context, std::string& description)
   description = detail::to_string(extents) + " (" + describe(from) + " to " + describe(to) +
                 "), axes of " + std::to_string(sizeof(T)) + " bytes:";
   for (const int axis : axes) description += " " + std::to_string(axis);
-  return run_case<T, Rank>(m, extents, axes, from, to,
-                           random.below(2) != 0 ? Edge::kEnd : Edge::kStart, context);
+  return run_case<T, Rank>(m, extents, axes, from, to, random_edge(random), context);
 }
 
 template <class T>

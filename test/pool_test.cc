@@ -134,7 +134,7 @@ Case random_case(Random& random, int axes, bool is_signed) {
   c.zero_point = static_cast<std::int32_t>(random.below(128)) - (is_signed ? 64 : 0);
   c.x = kOrders[static_cast<std::size_t>(random.below(4))];
   c.y = random.below(2) != 0 ? c.x : kOrders[static_cast<std::size_t>(random.below(4))];
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  c.edge = random_edge(random);
   c.values = random.below(3) == 0 ? Values::kAnyBits : Values::kModerate;
   return c;
 }

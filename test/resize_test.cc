@@ -39,7 +39,7 @@ template <class T>
 std::string run_case(Memories& m, const std::array<index_t, 4>& from,
                      const std::array<index_t, 4>& to, Coordinates coordinates, int nearest,
                      Order x_order, Order y_order, Values values, Context* context) {
-  const Edge edge = m.random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  const Edge edge = random_edge(m.random);
   Tensor<T, 4> x(m.x, m.random, from, x_order, edge);
   x.fill(m.random, values);
   Tensor<T, 4> y(m.y, m.random, to, y_order, edge);

@@ -104,7 +104,7 @@ Case random_case(Random& random) {
   c.positions = random.below(2) != 0;
   c.x = kOrders[static_cast<std::size_t>(random.below(4))];
   c.y = kOrders[static_cast<std::size_t>(random.below(4))];
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  c.edge = random_edge(random);
   c.values = random.below(4) == 0 ? Values::kAnyBits : Values::kModerate;
   return c;
 }

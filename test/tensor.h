@@ -30,6 +30,12 @@ enum class Order {
 inline constexpr std::array kOrders = {Order::kDense, Order::kApart, Order::kChannelsFirst,
                                        Order::kAny};
 
+// Dense half of the time.
+inline Order random_order(Random& random) {
+  return random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
+}
+inline Edge random_edge(Random& random) { return random.below(2) != 0 ? Edge::kEnd : Edge::kStart; }
+
 inline const char* describe(Order order) {
   constexpr const char* kNames[] = {"dense", "apart", "channels first", "any"};
   return kNames[static_cast<int>(order)];

@@ -92,11 +92,8 @@ Case random_case(Random& random) {
   c.k = random.below(3) == 0 ? random.below(c.cols + 1)
                              : 1 + random.below(std::min<index_t>(c.cols, 9));
   c.draw = static_cast<Draw>(random.below(8) == 0 ? 2 + random.below(2) : random.below(2));
-  for (Order& order : c.orders) {
-    order =
-        random.below(2) != 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
-  }
-  c.edge = random.below(2) != 0 ? Edge::kEnd : Edge::kStart;
+  for (Order& order : c.orders) order = random_order(random);
+  c.edge = random_edge(random);
   return c;
 }
 
