@@ -115,28 +115,15 @@ Case random_case(Random& random) {
   }
   for (Order& order : c.orders) order = random_order(random);
   c.edge = random_edge(random);
-  c.values = random.below(6) == 0   ? Values::kAnyBits
-             : random.below(3) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 6, 3);
   return c;
 }
 
 TEMPLATE_TEST_CASE("causal convolutions have the bits of their specification", "[causal_conv1d]",
                    float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(20);
-    for (int i = 0; i < 300; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 2 != 0 ? run_case<TestType, float, TestType, bf16>(m, c)
-                           : run_case<float, TestType, float, float>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(300, 20, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 2 != 0 ? run_case<TestType, float, TestType, bf16>(m, c)
+                      : run_case<float, TestType, float, float>(m, c);
   });
 }
 

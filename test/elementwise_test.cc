@@ -133,30 +133,17 @@ Case random_case(Random& random) {
   }
   for (Order* order : {&c.a, &c.b, &c.y}) *order = random_order(random);
   c.edge = random_edge(random);
-  c.values = random.below(3) == 0   ? Values::kAnyBits
-             : random.below(3) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 3, 3);
   return c;
 }
 
 TEMPLATE_TEST_CASE("elementwise functions have the bits of their specification", "[elementwise]",
                    float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(24);
-    for (int i = 0; i < 600; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      const int types = i % 3;
-      tally.add(types == 0   ? run_case<TestType, float, bf16>(m, c)
-                : types == 1 ? run_case<TestType, TestType, TestType>(m, c)
-                             : run_case<float, TestType, float>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(600, 24, random_case, [](Memories& m, const Case& c, int i) {
+    const int types = i % 3;
+    return types == 0   ? run_case<TestType, float, bf16>(m, c)
+           : types == 1 ? run_case<TestType, TestType, TestType>(m, c)
+                        : run_case<float, TestType, float>(m, c);
   });
 }
 

@@ -68,21 +68,10 @@ Case random_case(Random& random) {
 }
 
 TEMPLATE_TEST_CASE("embedding has the bits of its specification", "[embedding]", float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(8);
-    for (int i = 0; i < 300; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 3 == 0   ? run_case<TestType, TestType, std::int64_t>(m, c)
-                : i % 3 == 1 ? run_case<TestType, float, std::int32_t>(m, c)
-                             : run_case<TestType, bf16, std::int32_t>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(300, 8, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 3 == 0   ? run_case<TestType, TestType, std::int64_t>(m, c)
+           : i % 3 == 1 ? run_case<TestType, float, std::int32_t>(m, c)
+                        : run_case<TestType, bf16, std::int32_t>(m, c);
   });
 }
 

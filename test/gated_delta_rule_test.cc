@@ -153,28 +153,15 @@ Case random_case(Random& random) {
   }
   for (Order& order : c.orders) order = random_order(random);
   c.edge = random_edge(random);
-  c.values = random.below(8) == 0   ? Values::kAnyBits
-             : random.below(4) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 8, 4);
   return c;
 }
 
 TEMPLATE_TEST_CASE("the gated delta rule has the bits of its specification", "[gated_delta_rule]",
                    float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 150; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 2 != 0 ? run_case<TestType, float, TestType, bf16>(m, c)
-                           : run_case<float, TestType, TestType, TestType>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(150, 16, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 2 != 0 ? run_case<TestType, float, TestType, bf16>(m, c)
+                      : run_case<float, TestType, TestType, TestType>(m, c);
   });
 }
 

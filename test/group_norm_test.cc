@@ -143,30 +143,17 @@ Case random_case(Random& random) {
         random.below(3) == 0 ? Order::kDense : kOrders[static_cast<std::size_t>(random.below(4))];
   }
   c.edge = random_edge(random);
-  c.values = random.below(6) == 0   ? Values::kAnyBits
-             : random.below(3) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 6, 3);
   return c;
 }
 
 TEST_CASE("group_norm has the bits of its specification", "[group_norm]") {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 900; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      const int types = i % 4;
-      tally.add(types == 0   ? run_case<float, float, float>(m, c)
-                : types == 1 ? run_case<bf16, bf16, float>(m, c)
-                : types == 2 ? run_case<f16, float, bf16>(m, c)
-                             : run_case<float, f16, f16>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(900, 16, random_case, [](Memories& m, const Case& c, int i) {
+    const int types = i % 4;
+    return types == 0   ? run_case<float, float, float>(m, c)
+           : types == 1 ? run_case<bf16, bf16, float>(m, c)
+           : types == 2 ? run_case<f16, float, bf16>(m, c)
+                        : run_case<float, f16, f16>(m, c);
   });
 }
 

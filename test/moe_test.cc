@@ -116,28 +116,15 @@ Case random_case(Random& random) {
   c.bias = random.below(2) != 0;
   for (Order& order : c.orders) order = random_order(random);
   c.edge = random_edge(random);
-  c.values = random.below(8) == 0   ? Values::kAnyBits
-             : random.below(4) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 8, 4);
   return c;
 }
 
 TEST_CASE("route_to_experts has the bits of its specification", "[moe]") {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 800; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 3 == 0   ? run_case<float, float>(m, c)
-                : i % 3 == 1 ? run_case<bf16, float>(m, c)
-                             : run_case<f16, bf16>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(800, 16, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 3 == 0   ? run_case<float, float>(m, c)
+           : i % 3 == 1 ? run_case<bf16, float>(m, c)
+                        : run_case<f16, bf16>(m, c);
   });
 }
 

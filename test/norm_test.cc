@@ -140,30 +140,17 @@ Case random_case(Random& random) {
   c.epsilon = random.below(2) != 0 ? 1e-5f : random.below(2) != 0 ? 0 : 0.3f;
   for (Order& order : c.orders) order = random_order(random);
   c.edge = random_edge(random);
-  c.values = random.below(6) == 0   ? Values::kAnyBits
-             : random.below(3) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 6, 3);
   return c;
 }
 
 TEMPLATE_TEST_CASE("norms have the bits of their specification", "[norm]", float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 800; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      const int types = i % 4;
-      tally.add(types == 0   ? run_case<TestType, bf16, float, TestType>(m, c)
-                : types == 1 ? run_case<TestType, f16, TestType, float>(m, c)
-                : types == 2 ? run_case<TestType, TestType, TestType, bf16>(m, c)
-                             : run_case<TestType, float, f16, float>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(800, 16, random_case, [](Memories& m, const Case& c, int i) {
+    const int types = i % 4;
+    return types == 0   ? run_case<TestType, bf16, float, TestType>(m, c)
+           : types == 1 ? run_case<TestType, f16, TestType, float>(m, c)
+           : types == 2 ? run_case<TestType, TestType, TestType, bf16>(m, c)
+                        : run_case<TestType, float, f16, float>(m, c);
   });
 }
 

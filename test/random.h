@@ -64,6 +64,12 @@ class Random {
   std::uint64_t state_;
 };
 
+// Any bits once in `any_bits_in` cases, wide ones once in `wide_in` of the others.
+inline Values random_values(Random& random, int any_bits_in, int wide_in) {
+  if (random.below(any_bits_in) == 0) return Values::kAnyBits;
+  return random.below(wide_in) == 0 ? Values::kWide : Values::kModerate;
+}
+
 }  // namespace tessera::test
 
 #endif  // TESSERA_TEST_RANDOM_H_

@@ -110,21 +110,10 @@ Case random_case(Random& random) {
 }
 
 TEMPLATE_TEST_CASE("rope has the bits of its specification", "[rope]", float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 500; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 3 == 0   ? run_case<TestType, bf16>(m, c)
-                : i % 3 == 1 ? run_case<TestType, TestType>(m, c)
-                             : run_case<float, TestType>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(500, 16, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 3 == 0   ? run_case<TestType, bf16>(m, c)
+           : i % 3 == 1 ? run_case<TestType, TestType>(m, c)
+                        : run_case<float, TestType>(m, c);
   });
 }
 

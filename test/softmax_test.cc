@@ -104,31 +104,18 @@ Case random_case(Random& random) {
   c.x = kOrders[static_cast<std::size_t>(random.below(4))];
   c.y = kOrders[static_cast<std::size_t>(random.below(4))];
   c.edge = random_edge(random);
-  c.values = random.below(6) == 0   ? Values::kAnyBits
-             : random.below(3) == 0 ? Values::kWide
-                                    : Values::kModerate;
+  c.values = random_values(random, 6, 3);
   c.masked = random.below(3) == 0 ? 1 + random.below(4) : 0;
   return c;
 }
 
 TEMPLATE_TEST_CASE("softmax has the bits of its specification", "[softmax]", float, bf16, f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(16);
-    for (int i = 0; i < 600; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      const int to = i % 4;
-      tally.add(to == 0   ? run_case<TestType, bf16>(m, c)
-                : to == 1 ? run_case<TestType, f16>(m, c)
-                : to == 2 ? run_case<TestType, TestType>(m, c)
-                          : run_case<TestType, float>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(600, 16, random_case, [](Memories& m, const Case& c, int i) {
+    const int to = i % 4;
+    return to == 0   ? run_case<TestType, bf16>(m, c)
+           : to == 1 ? run_case<TestType, f16>(m, c)
+           : to == 2 ? run_case<TestType, TestType>(m, c)
+                     : run_case<TestType, float>(m, c);
   });
 }
 

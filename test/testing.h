@@ -82,6 +82,25 @@ class Tally {
   std::string text_;
 };
 
+// Random cases on every target, each with a context of it: run(memories, case, i) says what is wrong with number i. With
+// reduced effort one in `one_in` of them runs, but all are drawn, so that it is the same one.
+template <class Memories, class Draw, class Run>
+void for_random_cases(int count, unsigned one_in, Draw random_case, Run run) {
+  for_each_target([&](Target target) {
+    Memories m;
+    Context context;
+    context.target = target;
+    Tally tally;
+    Sampler sampler(one_in);
+    for (int i = 0; i < count; ++i) {
+      auto c = random_case(m.random);
+      c.context = &context;
+      if (sampler.skip()) continue;
+      tally.add(run(m, c, i), [&] { return describe(c); });
+    }
+  });
+}
+
 }  // namespace tessera::test
 
 #endif  // TESSERA_TEST_TESTING_H_

@@ -99,19 +99,8 @@ Case random_case(Random& random) {
 
 TEMPLATE_TEST_CASE("top_k and argmax have the order of their specification", "[top_k]", float, bf16,
                    f16) {
-  for_each_target([](Target target) {
-    Memories m;
-    Context context;
-    context.target = target;
-    Tally tally;
-    Sampler sampler(12);
-    for (int i = 0; i < 400; ++i) {
-      Case c = random_case(m.random);
-      c.context = &context;
-      if (sampler.skip()) continue;
-      tally.add(i % 2 == 0 ? run_case<TestType, float>(m, c) : run_case<TestType, TestType>(m, c),
-                [&] { return describe(c); });
-    }
+  for_random_cases<Memories>(400, 12, random_case, [](Memories& m, const Case& c, int i) {
+    return i % 2 == 0 ? run_case<TestType, float>(m, c) : run_case<TestType, TestType>(m, c);
   });
 }
 
