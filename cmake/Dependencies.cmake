@@ -14,7 +14,7 @@ set(TESSERA_APT_PRIVATE "${CMAKE_CURRENT_LIST_DIR}/apt-private")
 # Runs apt-private for <suite>. <result> becomes its output, or empty with the reason in <result>_ERROR.
 function(tessera_apt result suite)
   execute_process(
-    COMMAND "${TESSERA_APT_PRIVATE}" "${TESSERA_DOWNLOAD_DIR}/apt-${suite}" ${suite} ${ARGN}
+    COMMAND "${TESSERA_APT_PRIVATE}" "${TESSERA_DOWNLOAD_DIR}/apt-${suite}$ENV{APT_PRIVATE_ARCH}" ${suite} ${ARGN}
     RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE error TIMEOUT 600
     OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_STRIP_TRAILING_WHITESPACE)
   if(code EQUAL 0)
@@ -146,11 +146,13 @@ function(tessera_require_highway)
     endif()
     set_target_properties(hwy_test hwy_list_targets PROPERTIES EXCLUDE_FROM_ALL ON)
     target_compile_options(hwy PRIVATE -w)
+    set_target_properties(hwy PROPERTIES POSITION_INDEPENDENT_CODE ON)  # part of the ports
     set(contrib "${highway_SOURCE_DIR}/hwy/contrib")
     add_library(tessera_hwy_pool STATIC EXCLUDE_FROM_ALL
       ${contrib}/thread_pool/topology.cc ${contrib}/sort/vqsort.cc ${contrib}/sort/vqsort_f64a.cc)
     target_compile_definitions(tessera_hwy_pool PRIVATE HWY_COMPILE_ONLY_STATIC)  # it sorts a few timings
     target_compile_options(tessera_hwy_pool PRIVATE -w)
+    set_target_properties(tessera_hwy_pool PROPERTIES POSITION_INDEPENDENT_CODE ON)
     target_link_libraries(tessera_hwy_pool PUBLIC hwy)
     add_library(hwy::hwy_contrib ALIAS tessera_hwy_pool)
   endif()
@@ -322,25 +324,40 @@ function(tessera_find_image_codecs)
   target_link_libraries(tessera_image_codecs INTERFACE m)
 endfunction()
 
-# ggml and libllama of Debian sid for TESSERA_TEST_GGML, taken through apt with the C library they were built for: sets
-# TESSERA_LLAMA_LOADER, the loader that a program which looks for them is run by, and TESSERA_LLAMA_INCLUDE_DIR. Both are empty if
-# the option is off: such a program finds what is installed.
-function(tessera_find_llama)
-  set(TESSERA_LLAMA_LOADER "" PARENT_SCOPE)
-  set(TESSERA_LLAMA_INCLUDE_DIR "" PARENT_SCOPE)
-  if(NOT TESSERA_TEST_GGML)
-    return()
-  endif()
-  set(dir "${TESSERA_DOWNLOAD_DIR}/llama")
+# Programs and libraries of Debian sid for the processor that is compiled for, with all they depend on and the C library they
+# were built for, taken through apt into TESSERA_DOWNLOAD_DIR: sets <name>_ROOT, the directory where they lie, and <name>_LOADER, the
+# command that a program is run by to use them (in cross builds behind an emulator).
+# Maintainer scripts do not run: an alternative such as libblas.so.3 is found in its own directory only.
+function(tessera_require_sid name)
+  set(dir "${TESSERA_DOWNLOAD_DIR}/sid-${CMAKE_SYSTEM_PROCESSOR}/${name}")
   if(NOT EXISTS "${dir}")
-    tessera_apt(unpacked sid tree "${dir}.part" libllama-dev)
+    if(CMAKE_CROSSCOMPILING)
+      string(REPLACE aarch64 arm64 ENV{APT_PRIVATE_ARCH} ${CMAKE_SYSTEM_PROCESSOR})
+    endif()
+    file(MAKE_DIRECTORY "${TESSERA_DOWNLOAD_DIR}")
+    file(LOCK "${TESSERA_DOWNLOAD_DIR}/lock" GUARD FUNCTION TIMEOUT 600)
+    tessera_apt(unpacked sid tree "${dir}.part" ${ARGN})
+    unset(ENV{APT_PRIVATE_ARCH})
     if(unpacked_ERROR)
-      message(FATAL_ERROR "TESSERA_TEST_GGML needs Debian's libllama-dev through apt (${unpacked_ERROR}). Turn it off.")
+      list(JOIN ARGN ", " packages)
+      message(FATAL_ERROR "Debian sid's ${packages} through apt: ${unpacked_ERROR}. Turn TESSERA_TEST_GGML and TESSERA_TEST_PORTS off.")
     endif()
     file(RENAME "${dir}.part" "${dir}")
   endif()
   file(GLOB loader "${dir}/usr/lib*/ld-linux-*.so.?")
   file(GLOB libraries LIST_DIRECTORIES true "${dir}/usr/lib/*-linux-gnu")
-  set(TESSERA_LLAMA_LOADER "${loader}" --library-path "${libraries}" PARENT_SCOPE)
-  set(TESSERA_LLAMA_INCLUDE_DIR "${dir}/usr/include" PARENT_SCOPE)
+  set(${name}_ROOT "${dir}" PARENT_SCOPE)
+  set(${name}_LOADER "${loader}" --library-path "${libraries}" PARENT_SCOPE)
+endfunction()
+
+# ggml and libllama of Debian sid for TESSERA_TEST_GGML: sets TESSERA_LLAMA_LOADER, the loader that a program which looks for them
+# is run by, and TESSERA_LLAMA_INCLUDE_DIR. Both are empty if the option is off: such a program finds what is installed.
+function(tessera_find_llama)
+  set(TESSERA_LLAMA_LOADER "" PARENT_SCOPE)
+  set(TESSERA_LLAMA_INCLUDE_DIR "" PARENT_SCOPE)
+  if(TESSERA_TEST_GGML)
+    tessera_require_sid(llama libllama-dev)
+    set(TESSERA_LLAMA_LOADER ${llama_LOADER} PARENT_SCOPE)
+    set(TESSERA_LLAMA_INCLUDE_DIR "${llama_ROOT}/usr/include" PARENT_SCOPE)
+  endif()
 endfunction()

@@ -16,6 +16,7 @@ foreach(lang C CXX)
   set(CMAKE_${lang}_FLAGS_INIT "${TESSERA_CROSS_FLAGS}")
 endforeach()
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-static -fuse-ld=lld")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT -fuse-ld=lld)
 
 set(CMAKE_FIND_ROOT_PATH /usr/${triple})
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

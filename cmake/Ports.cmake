@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Ports: shared objects with the interface of another library, over tessera::compiled.
+include_guard(GLOBAL)
+
+# The shared object lib<name>.so, which exports what it declares visible and nothing of what it is made of.
+function(tessera_add_port name)
+  add_library(${name} SHARED ${ARGN})
+  target_link_libraries(${name} PRIVATE tessera::compiled)
+  set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  target_link_options(${name} PRIVATE "LINKER:--exclude-libs,ALL" "LINKER:--no-undefined")
+  if(TESSERA_INSTALL)
+    install(TARGETS ${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+  endif()
+endfunction()
+
+# The ctest entry port-<name>: `COMMAND loader program arguments...`, with TESSERA_TEST_PORTS, as the loader is that of a library of
+# Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>.
+function(tessera_add_port_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS" "")
+  if(NOT CMAKE_CROSSCOMPILING)
+    add_test(NAME port-${name} COMMAND ${arg_COMMAND})
+    set_tests_properties(port-${name} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
+    return()
+  endif()
+  include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
+  tessera_find_qemu(${CMAKE_SYSTEM_PROCESSOR} qemu)
+  if(NOT arg_VLENS)
+    set(arg_VLENS 128 256 512 1024)
+  endif()
+  foreach(vlen ${arg_VLENS})
+    set(cpu "rv64,v=true,vext_spec=v1.0,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
+    add_test(NAME port-${name}-vlen${vlen} COMMAND "${qemu}" -cpu "${cpu}" ${arg_COMMAND})
+    set_tests_properties(port-${name}-vlen${vlen} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
+  endforeach()
+endfunction()
