@@ -45,6 +45,46 @@ void blas_dot_rows(index_t rows, index_t n, const T* a, index_t stride, const T*
   }
 }
 
+// kRows rows at a time, as each pass reads and writes the sums. Factors and pointers are a parameter pack.
+template <int kRows, class T, class... Rows>
+TESSERA_INLINE void add_some_rows(index_t n, const T* factors, const T* a, index_t stride, T* sums,
+                                  Rows... row) {
+  if constexpr (sizeof...(Rows) < kRows) {
+    add_some_rows<kRows>(n, factors, a, stride, sums, row...,
+                         a + static_cast<index_t>(sizeof...(Rows)) * stride);
+  } else {
+    const Tag<T> d;
+    const auto step = static_cast<index_t>(lanes(d));
+    index_t i = 0;
+    for (; i + 2 * step <= n; i += 2 * step) {
+      auto s0 = load(d, sums + i), s1 = load(d, sums + i + step);
+      index_t r = 0;
+      ((s0 = mul_add_scalar(d, factors[r], load(d, row + i), s0),
+        s1 = mul_add_scalar(d, factors[r], load(d, row + i + step), s1), ++r),
+       ...);
+      store(d, s0, sums + i), store(d, s1, sums + i + step);
+    }
+    for (; i < n; i += step) {
+      const auto few = static_cast<size_t>(n - i < step ? n - i : step);
+      auto s0 = load_n(d, sums + i, few);
+      index_t r = 0;
+      ((s0 = mul_add_scalar(d, factors[r], load_n(d, row + i, few), s0), ++r), ...);
+      store_n(d, s0, sums + i, few);
+    }
+  }
+}
+
+template <class T>
+void blas_add_rows(index_t rows, index_t n, const T* factors, const T* a, index_t stride, T* sums) {
+  index_t r = 0;
+  for (; r + 8 <= rows; r += 8) add_some_rows<8>(n, factors + r, a + r * stride, stride, sums);
+  if (r + 4 <= rows) {
+    add_some_rows<4>(n, factors + r, a + r * stride, stride, sums);
+    r += 4;
+  }
+  for (; r < rows; ++r) add_some_rows<1>(n, factors + r, a + r * stride, stride, sums);
+}
+
 template <class T>
 void blas_add_outer(index_t rows, index_t n, const T* factors, const T* x, T* a, index_t stride) {
   const Tag<T> d;
@@ -131,9 +171,9 @@ void blas_transpose(index_t rows, index_t cols, const T* from, index_t from_stri
 }
 
 template <class T>
-inline constexpr blas::Kernels<T> kBlasKernelsOf = {&blas_dot_rows<T>, &blas_add_outer<T>,
-                                                    &blas_triangle<true, T>,
-                                                    &blas_triangle<false, T>, &blas_transpose<T>};
+inline constexpr blas::Kernels<T> kBlasKernelsOf = {
+    &blas_dot_rows<T>,       &blas_add_rows<T>,        &blas_add_outer<T>,
+    &blas_triangle<true, T>, &blas_triangle<false, T>, &blas_transpose<T>};
 
 inline constexpr blas::TargetKernels kBlasKernels = {kTarget, kBlasKernelsOf<float>,
                                                      kBlasKernelsOf<double>};

@@ -15,6 +15,8 @@ template <class T>
 struct Kernels {
   // out[r] = the sum over i of a[r * stride + i] * x[i], for r < rows, i < n.
   void (*dot_rows)(index_t rows, index_t n, const T* a, index_t stride, const T* x, T* out);
+  // sums[i] += the sum over r of factors[r] * a[r * stride + i]
+  void (*add_rows)(index_t rows, index_t n, const T* factors, const T* a, index_t stride, T* sums);
   // a[r * stride + i] += factors[r] * x[i]
   void (*add_outer)(index_t rows, index_t n, const T* factors, const T* x, T* a, index_t stride);
   // X[n, width], rows of contiguous elements, `stride` (of either sign) apart, becomes L^-1 X. `l` is [n, n], row-major:

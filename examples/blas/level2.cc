@@ -76,6 +76,26 @@ void dot_rows(const Matrix<const T>& a, const T* x, T* y, T alpha, T beta) noexc
   });
 }
 
+// Likewise for contiguous columns. A strip of y stays in the first-level cache while all columns pass.
+template <class T>
+void add_columns(const Matrix<const T>& a, const T* x, T* y, T alpha, T beta) noexcept {
+  constexpr index_t kStrip = 2048, kFactors = 64;
+  const Kernels<T>& kernel = kernels<T>();
+  const index_t m = a.extents[0], n = a.extents[1];
+  const Threads threads(2.0 * static_cast<double>(m) * static_cast<double>(n));
+  const index_t strip = std::clamp((m / threads.count() + kRows) / kRows * kRows, kRows, kStrip);
+  threads.parallel_for((m + strip - 1) / strip, [&](index_t task) {
+    const index_t row = task * strip, rows = std::min(strip, m - row);
+    for (index_t i = row; i < row + rows; ++i) scale(y[i], beta);
+    for (index_t j = 0; j < n; j += kFactors) {
+      T factors[kFactors];
+      const index_t cols = std::min(kFactors, n - j);
+      for (index_t l = 0; l < cols; ++l) factors[l] = alpha * x[j + l];
+      kernel.add_rows(cols, rows, factors, &a(row, j), a.strides[1], y + row);
+    }
+  });
+}
+
 }  // namespace
 
 template <class T>
@@ -91,10 +111,8 @@ void multiply_vector(const Matrix<const T>& a, const Vector<const T>& x, const V
   }
   if (a.strides[1] == 1) {
     dot_rows(a, vectors.x(), vectors.y(), alpha, beta);
-  } else {  // as rows of the same pitch, which the checks for overlap see through
-    const index_t pitch = a.strides[1];
-    run_product<T, T>({vectors.x(), {1, n}, {pitch, 1}}, transposed(a),
-                      {vectors.y(), {1, m}, {pitch, 1}}, alpha, beta);
+  } else {
+    add_columns(a, vectors.x(), vectors.y(), alpha, beta);
   }
   vectors.store_y();
 }
