@@ -1,18 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products of real matrices: Tessera's gemm, and loops for when it can't.
-#include <atomic>
-#include <cstdio>
+// Products of real matrices.
 #include <type_traits>
 
 #include "operations.h"
 #include "product.h"
 
 namespace tessera::blas {
-
-void report_once(const char* what) noexcept {
-  static std::atomic<bool> reported{false};
-  if (!reported.exchange(true)) std::fprintf(stderr, "tessera_blas: %s; going on slowly\n", what);
-}
 
 namespace {
 

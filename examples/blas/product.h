@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Products by Tessera where it can, by plain loops where it can't: without memory for its copies, or with operands that
-// lie between each other in memory in a way that its checks don't see through.
+// Products by Tessera, and plain loops for where it can't: without memory for its copies, or with operands that lie
+// between each other in memory in a way that its checks don't see through.
 #ifndef TESSERA_BLAS_PRODUCT_H_
 #define TESSERA_BLAS_PRODUCT_H_
 
-#include <exception>
-
 #include "operations.h"
-#include "tessera/ops/gemm.h"
-#include "threads.h"
 
 namespace tessera::blas {
 
@@ -41,19 +37,10 @@ void multiply_plainly(const Matrix<const From>& a, const Matrix<const From>& b, 
   }
 }
 
+// c = alpha * a * b + beta * c by Tessera, for a `c` with contiguous rows.
 template <class From, class T>
 void run_product(const Matrix<const From>& a, const Matrix<const From>& b, const Matrix<T>& c,
-                 T alpha, T beta) noexcept {
-  try {
-    const auto operations = 2.0 * static_cast<double>(c.extents[0]) *
-                            static_cast<double>(c.extents[1]) * static_cast<double>(a.extents[1]);
-    const Threads threads(operations);
-    return gemm(a, b, c, {.alpha = alpha, .beta = beta, .context = threads.context()});
-  } catch (const std::exception& error) {
-    report_once(error.what());
-  }
-  multiply_plainly(a, b, c, alpha, beta, [](From x) { return static_cast<T>(x); });
-}
+                 T alpha, T beta) noexcept;
 
 }  // namespace tessera::blas
 

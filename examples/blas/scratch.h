@@ -10,7 +10,7 @@
 
 namespace tessera::blas {
 
-enum class Use { kVectors, kComplex };  // one may be in use while the other is asked for
+enum class Use { kVectors, kProduct, kComplex };  // one may be in use while another is asked for
 
 // `count` elements, until the next call for this use on this thread; null if there is no memory.
 template <Use use, class T>

@@ -10,11 +10,11 @@
 namespace tessera::blas {
 namespace {
 
-constexpr index_t kBlock = 48;  // rows of a triangle that is not halved: 18 KiB in f64
+constexpr index_t kBlock = 64;  // rows of a triangle that is not halved: half of 32 KiB in f64
 constexpr index_t kCols = 64;   // columns that are transposed for it together
 
-// Where to halve: whole blocks first.
-index_t half_of(index_t n) { return (n / 2 + kBlock - 1) / kBlock * kBlock; }
+// Where to halve: in whole blocks of gemm's.
+index_t half_of(index_t n) { return (n / 2 + 15) / 16 * 16; }
 
 // A triangle as the kernels want it: lower, contiguous, what is below the diagonal times `sign`, all times `alpha`. An upper
 // one is turned by 180 degrees.
