@@ -27,24 +27,34 @@ void call_fortran(const Routine& routine, const Arguments& arguments) noexcept {
   arguments.run();
 }
 
-// Whether the order and `arguments`, which become those of a column-major call, are right; reports what is not. `parameter`
-// is where the routine has what is parameter i of CBLAS for the arguments.
+// The parameter of a row-major call that is `parameter` of the column-major one that it stands for.
+template <class Arguments>
+int before_transpose(int parameter) {
+  const auto& swapped = Arguments::kSwapped;
+  for (std::size_t i = 0; i < swapped.size(); ++i) {
+    if (swapped[i] == parameter) return swapped[i ^ 1];
+  }
+  return parameter;
+}
+
+// Whether the order and `arguments`, which become those of a column-major call, are right; reports what is not. `parameter`:
+// where the routine has parameter i of the one that the arguments are named after.
 template <class Arguments, class Parameter>
 bool check_cblas(const Routine& routine, int order, Arguments& arguments,
                  Parameter parameter) noexcept {
   const bool row_major = order == kRowMajor;
-  int wrong = 0;
   if (!row_major && order != kColumnMajor) {
-    wrong = 1;
-  } else if (const int first = arguments.wrong(); first != 0 && first <= Arguments::kOptions) {
-    wrong = first + 1;
-  } else {
+    report_cblas(routine, 1);
+    return false;
+  }
+  int wrong = arguments.wrong();  // of the options, before they are turned
+  if (wrong == 0 || wrong > Arguments::kOptions) {
     if (row_major) arguments.transpose();
     wrong = arguments.wrong();
     if (wrong == 0) return true;
-    ++wrong;
+    if (row_major) wrong = before_transpose<Arguments>(wrong + 1) - 1;
   }
-  report_cblas(routine, parameter(wrong), row_major, Arguments::kSwapped);
+  report_cblas(routine, parameter(wrong + 1));  // Fortran has no order
   return false;
 }
 

@@ -9,7 +9,7 @@ namespace tessera::blas {
 namespace {
 
 constexpr index_t kBlock = 96;  // rows of a triangle that is not halved
-constexpr index_t kStrip = 16;
+constexpr index_t kStrip = 24;
 
 template <class T>
 void scale_triangle(const Matrix<T>& c, Triangle triangle, T beta) noexcept {

@@ -17,7 +17,7 @@ TESSERA_HOST void cblas_xerbla(std::int64_t parameter, const char* routine, cons
                                ...);
 TESSERA_HOST void cblas_xerbla64_(std::int64_t parameter, const char* routine, const char* format,
                                   ...);
-// The reference CBLAS sets it in row-major calls, and its cblas_xerbla then undoes the swaps itself.
+// The reference CBLAS sets it in row-major calls, whose numbers its cblas_xerbla then changes.
 TESSERA_HOST extern int RowMajorStrg;
 }
 
@@ -50,24 +50,13 @@ void report_fortran(const Routine& routine, int parameter) noexcept {
   host(name.data(), &number, std::string_view(name.data()).size());
 }
 
-void report_cblas(const Routine& routine, int parameter, bool row_major,
-                  std::span<const int> swapped) noexcept {
+void report_cblas(const Routine& routine, int parameter) noexcept {
   Name name{};
   std::snprintf(name.data(), name.size(), "cblas_%s%s", routine.types, routine.name);
   const auto host = routine.suffixed && cblas_xerbla64_ != nullptr ? cblas_xerbla64_ : cblas_xerbla;
-  const bool host_swaps = host == cblas_xerbla && host != nullptr && &RowMajorStrg != nullptr;
-  if (row_major && !host_swaps) {
-    for (std::size_t i = 0; i < swapped.size(); ++i) {
-      if (swapped[i] == parameter) {
-        parameter = swapped[i ^ 1];
-        break;
-      }
-    }
-  }
   if (host == nullptr) return print(name.data(), parameter);
-  if (host_swaps) RowMajorStrg = row_major;
+  if (&RowMajorStrg != nullptr) RowMajorStrg = 0;
   host(parameter, name.data(), "");
-  if (host_swaps) RowMajorStrg = 0;
 }
 
 }  // namespace tessera::blas

@@ -4,8 +4,6 @@
 #ifndef TESSERA_BLAS_XERBLA_H_
 #define TESSERA_BLAS_XERBLA_H_
 
-#include <span>
-
 namespace tessera::blas {
 
 // A routine by its types ("s", "sb") and name ("gemm"), and whether its integers are of 64 bits, in functions with a suffix.
@@ -15,13 +13,9 @@ struct Routine {
   bool suffixed = false;
 };
 
-// The parameter as the standard counts it, from 1.
+// The parameter as the standard counts it: from 1, which in CBLAS is the order.
 void report_fortran(const Routine& routine, int parameter) noexcept;
-
-// Likewise, the order being 1. Of row-major calls `parameter` is that of the column-major call that it stands for,
-// where those of `swapped`, in pairs, have changed places.
-void report_cblas(const Routine& routine, int parameter, bool row_major,
-                  std::span<const int> swapped) noexcept;
+void report_cblas(const Routine& routine, int parameter) noexcept;
 
 }  // namespace tessera::blas
 
