@@ -42,10 +42,13 @@ class Pool {
     busy_ = static_cast<int>(workers_.size());
     wake();
     run_tasks();
-    while (busy_ != 0) pause();
+    for (int i = 0; i < kPauses && busy_ != 0; ++i) pause();
+    for (int busy = busy_; busy != 0; busy = busy_) busy_.wait(busy);
   }
 
  private:
+  static constexpr int kPauses = 200;
+
   void wake() {
     ++generation_;
     generation_.notify_all();
@@ -62,14 +65,13 @@ class Pool {
   }
 
   void work() {
-    constexpr int kPauses = 200;
     for (std::uint64_t seen = 0;;) {
       for (int i = 0; i < kPauses && generation_ == seen; ++i) pause();
       generation_.wait(seen);
       seen = generation_;
       if (stop_) return;
       run_tasks();
-      --busy_;
+      if (--busy_ == 0) busy_.notify_one();
     }
   }
 
@@ -100,6 +102,7 @@ struct Shared {
     pthread_atfork([] { get().take(); }, [] { get().taken = false; },
                    [] {
                      static_cast<void>(get().pool.release());
+                     get().wanted = 0;
                      get().taken = false;
                    });
   }
@@ -107,11 +110,16 @@ struct Shared {
   ~Shared() { take(); }
   static Shared& get();
 
+  // Calls that would take it again and again let it go first.
   void take() {
+    ++wanted;
     while (taken.exchange(true)) std::this_thread::yield();
+    --wanted;
   }
+  bool try_take() { return wanted == 0 && !taken.exchange(true); }
 
   std::atomic<bool> taken{false};
+  std::atomic<int> wanted{0};
   const int threads = wanted_threads();
   std::unique_ptr<Pool> pool;
 };
@@ -129,7 +137,7 @@ constexpr double kWorthSharing = 4e6;
 Threads::Threads(double operations) noexcept {
   if (operations < kWorthSharing) return;
   Shared& shared = Shared::get();
-  if (shared.threads == 1 || shared.taken.exchange(true)) return;
+  if (shared.threads == 1 || !shared.try_take()) return;
   thread_local Context context;
   if (!shared.pool) shared.pool.reset(new (std::nothrow) Pool(shared.threads));
   if (!shared.pool || shared.pool->threads() == 1) {
