@@ -27,6 +27,10 @@ inline const std::byte* offset(const void* p, index_t bytes) {
   return static_cast<const std::byte*>(p) + bytes;
 }
 
+inline std::string dtype_name(DType type) {
+  return visit(type, [](auto traits) { return std::string(decltype(traits)::kName); });
+}
+
 // A matrix as its memory.
 struct MemoryView {
   const void* data;
