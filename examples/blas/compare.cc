@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times routines of two or more BLAS libraries in turns, in one process:
-//   blas_compare libtessera_blas.so libopenblas.so.0
+// Times routines of two or more BLAS libraries in turns, in one process, on one thread:
+//   TESSERA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 blas_compare libtessera_blas.so libopenblas.so.0
 // prints, per routine and size, the speed of the first and its median ratio to each of the others.
 #include <dlfcn.h>
 
 #include <algorithm>
-#include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/timing.h"
+
 namespace {
+
+using tessera::bench::calls_for, tessera::bench::median, tessera::bench::seconds_per_call;
 
 enum : int { kColumns = 102, kNoTranspose = 111, kTranspose = 112, kUpper = 121, kLower = 122 };
 enum : int { kNonUnit = 131, kLeft = 141, kRight = 142 };
@@ -114,18 +116,6 @@ void add_complex(const std::string& t, std::vector<Routine>& routines) {
                       })});
 }
 
-double seconds(const std::function<void()>& f, int repeats) {
-  const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < repeats; ++i) f();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / repeats;
-}
-
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2),
-                   values.end());
-  return values[values.size() / 2];
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -169,12 +159,11 @@ int main(int argc, char** argv) {
         if (symbol != nullptr) cases.push_back(routine.make(symbol, n));
       }
       if (cases.size() != libraries.size()) continue;
-      const int repeats =
-          std::max(1, static_cast<int>(2e-3 / std::max(seconds(cases[0].run, 3), 1e-9)));
+      const auto calls = calls_for(cases[0].run, 2e-3);
       std::vector<std::vector<double>> times(cases.size());
       for (int round = 0; round < 21; ++round) {
         for (std::size_t i = 0; i < cases.size(); ++i) {
-          times[i].push_back(seconds(cases[i].run, repeats));
+          times[i].push_back(seconds_per_call(cases[i].run, calls));
         }
       }
       std::printf("%-12s %5d %8.2f G/s", routine.name.c_str(), n,

@@ -14,10 +14,14 @@
 
 TESSERA_BEGIN_TARGET
 
+// As few instructions as there are registers for, where vectors can be groups.
+template <class T>
+using BlasTag = Tag<T, kHasLmul ? 4 : 1>;
+
 // Four rows at a time, as each reads x once more, and two vectors of each, for the latency of the sums.
 template <class T>
 void blas_dot_rows(index_t rows, index_t n, const T* a, index_t stride, const T* x, T* out) {
-  const Tag<T> d;
+  const BlasTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
   for (index_t r = 0; r < rows; r += 4) {
     // Rows that are missing are the last one again.
@@ -25,15 +29,20 @@ void blas_dot_rows(index_t rows, index_t n, const T* a, index_t stride, const T*
     const T *const a0 = row(0), *const a1 = row(1), *const a2 = row(2), *const a3 = row(3);
     auto s0 = zero(d), s1 = s0, s2 = s0, s3 = s0, t0 = s0, t1 = s0, t2 = s0, t3 = s0;
     index_t i = 0;
-    for (; i + 2 * step <= n; i += 2 * step) {
+    for (; !kHasLmul && i + 2 * step <= n; i += 2 * step) {
       const auto x0 = load(d, x + i), x1 = load(d, x + i + step);
       s0 = mul_add(load(d, a0 + i), x0, s0), t0 = mul_add(load(d, a0 + i + step), x1, t0);
       s1 = mul_add(load(d, a1 + i), x0, s1), t1 = mul_add(load(d, a1 + i + step), x1, t1);
       s2 = mul_add(load(d, a2 + i), x0, s2), t2 = mul_add(load(d, a2 + i + step), x1, t2);
       s3 = mul_add(load(d, a3 + i), x0, s3), t3 = mul_add(load(d, a3 + i + step), x1, t3);
     }
-    for (; i < n; i += step) {
-      const auto few = static_cast<size_t>(n - i < step ? n - i : step);
+    for (; i + step <= n; i += step) {
+      const auto x0 = load(d, x + i);
+      s0 = mul_add(load(d, a0 + i), x0, s0), s1 = mul_add(load(d, a1 + i), x0, s1);
+      s2 = mul_add(load(d, a2 + i), x0, s2), s3 = mul_add(load(d, a3 + i), x0, s3);
+    }
+    if (i < n) {
+      const auto few = static_cast<size_t>(n - i);
       const auto x0 = load_n(d, x + i, few);
       s0 = mul_add(load_n(d, a0 + i, few), x0, s0), s1 = mul_add(load_n(d, a1 + i, few), x0, s1);
       s2 = mul_add(load_n(d, a2 + i, few), x0, s2), s3 = mul_add(load_n(d, a3 + i, few), x0, s3);
@@ -53,7 +62,7 @@ TESSERA_INLINE void add_some_rows(index_t n, const T* factors, const T* a, index
     add_some_rows<kRows>(n, factors, a, stride, sums, row...,
                          a + static_cast<index_t>(sizeof...(Rows)) * stride);
   } else {
-    const Tag<T> d;
+    const BlasTag<T> d;
     const auto step = static_cast<index_t>(lanes(d));
     index_t i = 0;
     for (; i + 2 * step <= n; i += 2 * step) {
@@ -87,7 +96,7 @@ void blas_add_rows(index_t rows, index_t n, const T* factors, const T* a, index_
 
 template <class T>
 void blas_add_outer(index_t rows, index_t n, const T* factors, const T* x, T* a, index_t stride) {
-  const Tag<T> d;
+  const BlasTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
   for (index_t r = 0; r < rows; ++r) {
     T* const ar = a + r * stride;
