@@ -62,17 +62,16 @@ ggml_backend_t new_backend(ggml_backend_dev_t of, const char*) {
   }
 }
 
+// All is free, as ggml's CPU has it: what the system needs of it is its own affair.
 void memory_of_machine(std::size_t* free, std::size_t* total) {
-  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  *free = static_cast<std::size_t>(sysconf(_SC_AVPHYS_PAGES)) * page;
-  *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * page;
+  *free = *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 void properties(ggml_backend_dev_t, ggml_backend_dev_props* p) {
   *p = {};
   p->name = name();
   p->description = "Tessera's kernels";
-  p->type = GGML_BACKEND_DEVICE_TYPE_ACCEL;
+  p->type = GGML_BACKEND_DEVICE_TYPE_IGPU;
   memory_of_machine(&p->memory_free, &p->memory_total);
   p->caps.buffer_from_host_ptr = true;
   p->caps.mmap_support = true;
@@ -89,7 +88,7 @@ ggml_backend_device* device() {
                 .get_description = [](ggml_backend_dev_t) { return "Tessera's kernels"; },
                 .get_memory = [](ggml_backend_dev_t, std::size_t* free,
                                  std::size_t* total) { memory_of_machine(free, total); },
-                .get_type = [](ggml_backend_dev_t) { return GGML_BACKEND_DEVICE_TYPE_ACCEL; },
+                .get_type = [](ggml_backend_dev_t) { return GGML_BACKEND_DEVICE_TYPE_IGPU; },
                 .get_props = properties,
                 .init_backend = new_backend,
                 .get_buffer_type = [](ggml_backend_dev_t dev) { return buffer_type(dev); },
