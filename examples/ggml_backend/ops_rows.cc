@@ -100,7 +100,8 @@ void argsort(Run& run, const ggml_tensor& op) {
     const float* const from = row<const float>(x, i1, i2, i3).data;
     std::int32_t* const to = row<std::int32_t>(op, i1, i2, i3).data;
     std::iota(to, to + cols, 0);
-    std::stable_sort(to, to + cols, [&](std::int32_t a, std::int32_t b) {
+    std::sort(to, to + cols, [&](std::int32_t a, std::int32_t b) {
+      if (from[a] == from[b]) return a < b;
       return falling ? from[a] > from[b] : from[a] < from[b];
     });
   });
