@@ -16,7 +16,7 @@ endfunction()
 # The ctest entry port-<name>: `COMMAND loader program arguments...`, with TESSERA_TEST_PORTS, as the loader is that of a library of
 # Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>.
 function(tessera_add_port_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS" "")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS")
   if(NOT CMAKE_CROSSCOMPILING)
     add_test(NAME port-${name} COMMAND ${arg_COMMAND})
     set_tests_properties(port-${name} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
