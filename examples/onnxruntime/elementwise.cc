@@ -126,6 +126,7 @@ class Clip : public UnaryKernel {
 class Binary : public Kernel {
  public:
   static constexpr std::pair<const char*, BinaryOp> kOps[] = {{"Add", BinaryOp::kAdd},
+                                                              {"Sum", BinaryOp::kAdd},
                                                               {"Sub", BinaryOp::kSub},
                                                               {"Mul", BinaryOp::kMul},
                                                               {"Div", BinaryOp::kDiv}};
@@ -137,7 +138,9 @@ class Binary : public Kernel {
     const auto fits = [&](std::size_t i) {
       return node.is_float(i) && node.rank(i) >= 0 && node.rank(i) <= kAxes;
     };
-    return fits(0) && fits(1) && node.version() >= 7;
+    // Before version 7 broadcasting was another; Sum has any number of operands.
+    const bool is_sum = node.op() == "Sum";
+    return fits(0) && fits(1) && node.input_count() == 2 && (is_sum || node.version() >= 7);
   }
 
   bool is_glue() const override { return true; }

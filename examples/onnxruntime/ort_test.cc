@@ -1,21 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
+// The provider in ONNX Runtime. `ort_test LIBRARY DATA` checks it, DATA being the data of ONNX's tests;
+// `ort_test LIBRARY --time FILE.onnx THREADS ROUNDS` times a model.
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 
+#include "model_tests.h"
 #include "node_tests.h"
 #include "runtime.h"
 
 int main(int argc, char** argv) {
   using namespace tessera::ort;
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: %s LIBTESSERA_ORT DIRECTORY_OF_NODE_TESTS\n", argv[0]);
+  const std::vector<std::string> arguments(argv + 1, argv + argc);
+  if (arguments.size() < 2) {
+    std::fprintf(stderr, "usage: %s LIBTESSERA_ORT DATA | --time FILE.onnx THREADS ROUNDS\n", argv[0]);
     return 2;
   }
   try {
-    load_onnxruntime();
     std::unique_ptr<Runtime> runtime;
-    silently([&] { runtime = std::make_unique<Runtime>(argv[1]); });
-    std::printf("%zu devices\n", runtime->devices().size());
-    return check_nodes(*runtime, argv[2]) == 0 ? 0 : 1;
+    silently([&] {
+      load_onnxruntime();
+      runtime = std::make_unique<Runtime>(arguments[0]);
+    });
+    if (arguments[1] == "--time") {
+      time_model(*runtime, arguments.at(2), std::stoi(arguments.at(3)), std::stoi(arguments.at(4)));
+      return 0;
+    }
+    int failures = check_nodes(*runtime, arguments[1] + "/node");
+    failures += check_models(*runtime, arguments[1] + "/light", arguments.size() > 2 ? arguments[2] : "");
+    std::printf("%d failures\n", failures);
+    return failures == 0 ? 0 : 1;
   } catch (const std::exception& error) {
     std::printf("%s\n", error.what());
     return 1;

@@ -7,7 +7,7 @@
 namespace tessera::ort {
 namespace {
 
-// Reshape, Flatten, Squeeze, Unsqueeze, Identity: the same elements with other extents.
+// Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout as it is after training: the same elements with other extents.
 class NewShape : public Kernel {
  public:
   bool read(const NodeView& node) {
@@ -18,6 +18,7 @@ class NewShape : public Kernel {
     const bool from_input = op_ == "Reshape" || op_ == "Squeeze" || op_ == "Unsqueeze";
     if (from_input && node.has_input(1) && node.type(1) != kInt64) return false;
     if (op_ == "Reshape" && !node.has_input(1)) return false;
+    if (op_ == "Dropout" && (node.has_input(2) || node.output(1) != nullptr)) return false;
     return size_of_element(node.type(0)) != 0;
   }
 
@@ -25,7 +26,7 @@ class NewShape : public Kernel {
 
   void run(Step& step) const override {
     const Tensor& x = *step.dense_input(0);
-    const Tensor* const given = op_ == "Identity" ? nullptr : step.dense_input(1);
+    const Tensor* const given = keeps_shape() ? nullptr : step.dense_input(1);
     Shape values = axes_;
     if (given != nullptr) {
       values.assign(given->as<const std::int64_t>(),
@@ -41,8 +42,10 @@ class NewShape : public Kernel {
   }
 
  private:
+  bool keeps_shape() const { return op_ == "Identity" || op_ == "Dropout"; }
+
   Shape new_shape(const Shape& x, Shape values) const {
-    if (op_ == "Identity") return x;
+    if (keeps_shape()) return x;
     if (op_ == "Flatten") {
       const std::size_t axis = axis_of(axis_, x.size());
       return {count(x, 0, axis), count(x, axis, x.size())};
@@ -199,7 +202,7 @@ class Concat : public Kernel {
 }  // namespace
 
 void add_shapes(std::vector<Operator>& operators) {
-  for (const char* op : {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}) {
+  for (const char* op : {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout"}) {
     operators.push_back({kOnnx, op, make_if_read<NewShape>});
   }
   operators.push_back({kOnnx, "Transpose", make_if_read<Transpose>});
