@@ -25,13 +25,16 @@ template <int kRank>
 class FloatConv : public FusingKernel {
  public:
   bool read(const NodeView& node) {
+    numerics_ = node.graph().settings.numerics;
     return node.is_float(0) && node.is_float(1) && geometry_.read(node);
   }
 
   void prepare(Preparation& p) override {
     const Tensor* const w = p.constant(1);
     if (w == nullptr) return;
-    filters_ = pack_filters<kRank>(channels_view<const float, kRank + 2>(*w), geometry_.options());
+    ConvOptions<kRank> options = geometry_.options();
+    options.numerics = numerics_;
+    filters_ = pack_filters<kRank>(channels_view<const float, kRank + 2>(*w), options);
     set_kernel(*w);
     p.release(1);
   }
@@ -52,7 +55,8 @@ class FloatConv : public FusingKernel {
   template <class W>
   void run_with(Step& step, const Tensor& x, const W& w, std::int64_t channels,
                 const std::array<index_t, kRank>& kernel) const {
-    const ConvOptions<kRank> options = geometry_.options(x, kernel, step.context());
+    ConvOptions<kRank> options = geometry_.options(x, kernel, step.context());
+    options.numerics = numerics_;
     const Tensor* const y =
         step.output(0, geometry_.result(x, channels, kernel, options), Layout::kChannelsLast);
     convolve<kRank>(channels_view<const float, kRank + 2>(x), w, channels_view<float, kRank + 2>(*y),
@@ -60,6 +64,7 @@ class FloatConv : public FusingKernel {
   }
 
   ConvGeometry<kRank> geometry_;
+  Numerics numerics_{};
   std::optional<PackedFilters<float, kRank>> filters_;
   std::int64_t channels_ = 0;  // of the result
   std::array<index_t, kRank> kernel_{};

@@ -41,9 +41,16 @@ struct Node {
   std::map<std::string, Attribute> attributes;
 };
 
+// What the user may say of a session.
+struct Settings {
+  Numerics numerics = Numerics::kReproducible;  // of convolutions
+  index_t threads = 1;                          // that the session has
+};
+
 struct Graph {
   std::vector<Node> nodes;  // in an order in which they can run
   std::vector<Value> values;
+  Settings settings;
 
   // Of the name, or kNoValue.
   int find(const std::string& name) const {

@@ -107,7 +107,8 @@ int check_models(Runtime& runtime, const std::string& directory, const std::stri
 
 void time_model(Runtime& runtime, const std::string& file, int threads, int rounds) {
   Model host(runtime.env(), file, runtime.options(false, threads));
-  Model ours(runtime.env(), file, runtime.options(true, threads));
+  const char* const fast = std::getenv("TESSERA_ORT_NUMERICS");
+  Model ours(runtime.env(), file, runtime.options(true, threads, fast != nullptr ? fast : "reproducible"));
   seconds(host);
   seconds(ours);
   std::vector<double> before, after, ratios;

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "graph_tests.h"
+#include "host_tests.h"
 #include "model_tests.h"
 #include "node_tests.h"
 #include "runtime.h"
@@ -21,12 +23,14 @@ int main(int argc, char** argv) {
     silently([&] {
       load_onnxruntime();
       runtime = std::make_unique<Runtime>(arguments[0]);
+      small_network(runtime->env(), runtime->options(false));
     });
     if (arguments[1] == "--time") {
       time_model(*runtime, arguments.at(2), std::stoi(arguments.at(3)), std::stoi(arguments.at(4)));
       return 0;
     }
-    int failures = check_nodes(*runtime, arguments[1] + "/node");
+    int failures = check_host(*runtime) + check_graphs(*runtime);
+    failures += check_nodes(*runtime, arguments[1] + "/node");
     failures += check_models(*runtime, arguments[1] + "/light", arguments.size() > 2 ? arguments[2] : "");
     std::printf("%d failures\n", failures);
     return failures == 0 ? 0 : 1;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plugin execution provider: what ONNX Runtime loads and calls. No exception gets past a function of this file.
+#include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <cstdlib>
+#include <exception>
 #include <memory>
-#include <new>
+#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -44,7 +47,8 @@ OrtStatus* guarded(F&& f) noexcept {
 // A run, in the host's memory and on its threads.
 class KernelHost : public Host {
  public:
-  explicit KernelHost(OrtKernelContext* context) : context_(context), parallel_for_{context} {}
+  KernelHost(OrtKernelContext* context, index_t threads)
+      : context_(context), parallel_for_{context}, threads_(threads) {}
 
   Tensor input(std::size_t i) override {
     const Ort::ConstValue value = context_.GetInput(i);
@@ -56,11 +60,7 @@ class KernelHost : public Host {
     return context_.GetOutput(i, shape).GetTensorMutableRawData();
   }
 
-  Executor executor() override {
-    static const index_t threads =
-        std::max<index_t>(1, static_cast<index_t>(std::thread::hardware_concurrency()));
-    return Executor::from_function(threads, parallel_for_);
-  }
+  Executor executor() override { return Executor::from_function(threads_, parallel_for_); }
 
  private:
   struct ParallelFor {
@@ -90,11 +90,14 @@ class KernelHost : public Host {
 
   Ort::KernelContext context_;
   ParallelFor parallel_for_;
+  index_t threads_;
 };
 
 // A compiled part of a graph, as the host calls it.
 struct Compiled : OrtNodeComputeInfo {
-  explicit Compiled(std::unique_ptr<Program> p) : OrtNodeComputeInfo{}, program(std::move(p)) {
+  Compiled(const Graph& graph, const std::vector<std::string>& inputs,
+           const std::vector<std::string>& outputs)
+      : OrtNodeComputeInfo{}, program(graph, inputs, outputs), threads(graph.settings.threads) {
     ort_version_supported = ORT_API_VERSION;
     OrtNodeComputeInfo::CreateState = [](OrtNodeComputeInfo*, OrtNodeComputeContext*,
                                          void** state) noexcept -> OrtStatus* {
@@ -104,14 +107,16 @@ struct Compiled : OrtNodeComputeInfo {
     OrtNodeComputeInfo::Compute = [](OrtNodeComputeInfo* self, void*,
                                      OrtKernelContext* context) noexcept {
       return guarded([&] {
-        KernelHost host(context);
-        static_cast<Compiled*>(self)->program->run(host);
+        Compiled& compiled = *static_cast<Compiled*>(self);
+        KernelHost host(context, compiled.threads);
+        compiled.program.run(host);
       });
     };
     OrtNodeComputeInfo::ReleaseState = [](OrtNodeComputeInfo*, void*) noexcept {};
   }
 
-  std::unique_ptr<Program> program;
+  Program program;
+  index_t threads;
 };
 
 std::vector<std::string> names(const std::vector<Ort::ConstValueInfo>& values) {
@@ -123,19 +128,52 @@ std::vector<std::string> names(const std::vector<Ort::ConstValueInfo>& values) {
   return result;
 }
 
+// An option of the provider, as ONNX Runtime keeps it in those of the session; empty if it is not given.
+std::string option(const OrtSessionOptions* options, const char* name) {
+  std::string key = "ep.tesseraexecutionprovider.";
+  key += name;
+  int exists = 0;
+  Ort::ThrowOnError(Ort::GetApi().HasSessionConfigEntry(options, key.c_str(), &exists));
+  if (exists == 0) return {};
+  std::size_t size = 0;
+  Ort::ThrowOnError(Ort::GetApi().GetSessionConfigEntry(options, key.c_str(), nullptr, &size));
+  std::string value(size, '\0');
+  Ort::ThrowOnError(Ort::GetApi().GetSessionConfigEntry(options, key.c_str(), value.data(), &size));
+  return value.c_str();
+}
+
+Settings read_settings(const OrtSessionOptions* options) {
+  Settings settings;
+  const std::string numerics = option(options, "numerics"), threads = option(options, "threads");
+  if (numerics == "fast") {
+    settings.numerics = Numerics::kFast;
+  } else if (!numerics.empty() && numerics != "reproducible") {
+    throw std::invalid_argument("tessera: numerics: expected reproducible or fast, got " + numerics);
+  }
+  settings.threads = threads.empty() ? static_cast<index_t>(std::thread::hardware_concurrency())
+                                     : static_cast<index_t>(std::atoi(threads.c_str()));
+  if (settings.threads < 1 && !threads.empty()) {
+    throw std::invalid_argument("tessera: threads: expected at least 1, got " + threads);
+  }
+  settings.threads = std::max<index_t>(1, settings.threads);
+  return settings;
+}
+
 // A provider of one session.
 struct Provider : OrtEp {
-  Provider() : OrtEp{} {
+  explicit Provider(const Settings& s) : OrtEp{}, settings(s) {
     ort_version_supported = ORT_API_VERSION;
     OrtEp::GetName = [](const OrtEp*) noexcept -> const char* { return kName; };
-    OrtEp::GetCapability = [](OrtEp*, const OrtGraph* graph,
+    OrtEp::GetCapability = [](OrtEp* self, const OrtGraph* graph,
                               OrtEpGraphSupportInfo* info) noexcept {
-      return guarded([&] { take_nodes(Ort::ConstGraph(graph), info); });
+      return guarded([&] { static_cast<Provider*>(self)->take_nodes(graph, info); });
     };
-    OrtEp::Compile = [](OrtEp*, const OrtGraph** graphs, const OrtNode** nodes, std::size_t count,
+    OrtEp::Compile = [](OrtEp* self, const OrtGraph** graphs, const OrtNode** nodes, std::size_t count,
                         OrtNodeComputeInfo** results, OrtNode**) noexcept {
       return guarded([&] {
-        for (std::size_t i = 0; i < count; ++i) results[i] = compile(graphs[i], nodes[i]).release();
+        for (std::size_t i = 0; i < count; ++i) {
+          results[i] = static_cast<Provider*>(self)->compile(graphs[i], nodes[i]).release();
+        }
       });
     };
     OrtEp::ReleaseNodeComputeInfos = [](OrtEp*, OrtNodeComputeInfo** infos,
@@ -144,8 +182,14 @@ struct Provider : OrtEp {
     };
   }
 
-  static void take_nodes(Ort::ConstGraph from, OrtEpGraphSupportInfo* info) {
-    const Graph graph = read_graph(from);
+  Graph read(const OrtGraph* from) const {
+    Graph graph = read_graph(Ort::ConstGraph(from));
+    graph.settings = settings;
+    return graph;
+  }
+
+  void take_nodes(const OrtGraph* from, OrtEpGraphSupportInfo* info) const {
+    const Graph graph = read(from);
     for (const auto& group : partition(graph)) {
       std::vector<const OrtNode*> handles;
       for (const Node* node : group) handles.push_back(node->handle);
@@ -157,11 +201,12 @@ struct Provider : OrtEp {
     }
   }
 
-  static std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) {
+  std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) const {
     const Ort::ConstNode node(fused);
-    return std::make_unique<Compiled>(std::make_unique<Program>(
-        read_graph(Ort::ConstGraph(graph)), names(node.GetInputs()), names(node.GetOutputs())));
+    return std::make_unique<Compiled>(read(graph), names(node.GetInputs()), names(node.GetOutputs()));
   }
+
+  Settings settings;
 };
 
 struct Factory : OrtEpFactory {
@@ -188,8 +233,9 @@ struct Factory : OrtEpFactory {
         };
     OrtEpFactory::CreateEp = [](OrtEpFactory*, const OrtHardwareDevice* const*,
                                 const OrtKeyValuePairs* const*, std::size_t,
-                                const OrtSessionOptions*, const OrtLogger*, OrtEp** ep) noexcept {
-      return guarded([&] { *ep = new Provider; });
+                                const OrtSessionOptions* options, const OrtLogger*,
+                                OrtEp** ep) noexcept {
+      return guarded([&] { *ep = new Provider(read_settings(options)); });
     };
     OrtEpFactory::ReleaseEp = [](OrtEpFactory*, OrtEp* ep) noexcept {
       delete static_cast<Provider*>(ep);

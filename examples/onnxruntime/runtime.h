@@ -72,11 +72,15 @@ class Runtime {
     return ours;
   }
 
-  Ort::SessionOptions options(bool accelerated, int threads = 1) const {
+  Ort::SessionOptions options(bool accelerated, int threads = 1, const char* numerics = "reproducible") const {
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(threads);
     options.SetInterOpNumThreads(1);
-    if (accelerated) options.AppendExecutionProvider_V2(env(), devices(), Ort::KeyValuePairs());
+    if (!accelerated) return options;
+    Ort::KeyValuePairs own;
+    own.Add("threads", std::to_string(threads).c_str());
+    own.Add("numerics", numerics);
+    options.AppendExecutionProvider_V2(env(), devices(), own);
     return options;
   }
 
@@ -147,9 +151,9 @@ class ModelBuilder {
     return values;
   }
 
-  // Returns the name of the result.
+  // Returns the name of its first result.
   std::string node(const char* op, const std::vector<std::string>& inputs,
-                   const Attributes& attributes = {}, std::string output = {},
+                   const Attributes& attributes = {}, std::vector<std::string> outputs = {},
                    const char* domain = "") {
     std::vector<Ort::OpAttr> all;
     for (const auto& [name, values] : attributes.lists) {
@@ -157,10 +161,10 @@ class ModelBuilder {
     }
     for (const auto& [name, value] : attributes.integers) all.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
     for (const auto& [name, value] : attributes.floats) all.emplace_back(name, &value, 1, ORT_OP_ATTR_FLOAT);
-    if (output.empty()) output = "v" + std::to_string(count_);
-    Ort::Node node(op, domain, "n" + std::to_string(count_++), inputs, {output}, all);
+    if (outputs.empty()) outputs.push_back("v" + std::to_string(count_));
+    Ort::Node node(op, domain, "n" + std::to_string(count_++), inputs, outputs, all);
     graph_.AddNode(node);
-    return output;
+    return outputs[0];
   }
 
   Ort::Session session(Ort::Env& env, const Ort::SessionOptions& options) {
