@@ -20,8 +20,8 @@ View<T, 4> heads_view(const Tensor& t, index_t heads) {
 
 void check_heads(const char* name, const Tensor& t, index_t heads) {
   if (t.rank() == 3 && (heads < 1 || t.shape[2] % heads != 0)) {
-    throw std::invalid_argument(std::string(name) + ": expected columns for " + std::to_string(heads) +
-                                " heads, got " + to_string(t.shape));
+    throw std::invalid_argument(std::string(name) + ": expected columns for " +
+                                std::to_string(heads) + " heads, got " + to_string(t.shape));
   }
 }
 
@@ -91,7 +91,8 @@ class Attention : public Kernel {
     const Heads vq = heads_view<const float>(q, heads_);
     const Heads vk = with_past(step, heads_view<const float>(k, kv_heads_), step.dense_input(4), 1);
     const Heads vv = with_past(step, heads_view<const float>(v, kv_heads_), step.dense_input(5), 2);
-    AttentionOptions options{.scale = scale_, .causal = causal_, .softcap = softcap_, .context = &step.context()};
+    AttentionOptions options{
+        .scale = scale_, .causal = causal_, .softcap = softcap_, .context = &step.context()};
     if (const Tensor* const mask = step.dense_input(3)) {
       options.mask = attention_mask(*mask, vq.extent(0), vq.extent(1), vq.extent(2), vk.extent(2));
     }
@@ -151,7 +152,8 @@ class MultiHeadAttention : public Kernel {
                      node.input(0)->tensor.shape[1] == node.input(1)->tensor.shape[1])) {
       return false;
     }
-    return heads_ > 0 && node.output(1) == nullptr && node.output(2) == nullptr && node.output(3) == nullptr;
+    return heads_ > 0 && node.output(1) == nullptr && node.output(2) == nullptr &&
+           node.output(3) == nullptr;
   }
 
   void run(Step& step) const override {
@@ -206,7 +208,8 @@ class GroupQueryAttention : public Kernel {
     for (std::size_t i = 0; i < 3; ++i) {
       if (!node.is_float(i) || node.rank(i) != 3) return false;
     }
-    if (node.has_input(3) != node.has_input(4) || (node.has_input(3) && !(node.is_float(3) && node.is_float(4)))) {
+    if (node.has_input(3) != node.has_input(4) ||
+        (node.has_input(3) && !(node.is_float(3) && node.is_float(4)))) {
       return false;
     }
     if (node.type(5) != kInt32 || node.type(6) != kInt32) return false;
@@ -214,7 +217,8 @@ class GroupQueryAttention : public Kernel {
     for (std::size_t i = 9; i < 14; ++i) {
       if (node.has_input(i)) return false;
     }
-    const bool has_sinks = node.integer("smooth_softmax", 0) > 0 || node.integer("k_quant_type", 0) != 0;
+    const bool has_sinks =
+        node.integer("smooth_softmax", 0) > 0 || node.integer("k_quant_type", 0) != 0;
     return heads_ > 0 && kv_heads_ > 0 && !has_sinks && node.output(1) != nullptr &&
            node.output(2) != nullptr && node.output(3) == nullptr;
   }
@@ -226,9 +230,11 @@ class GroupQueryAttention : public Kernel {
     check_heads("value", v, kv_heads_);
     const Tensor &last = *step.dense_input(5), &total = *step.dense_input(6);
     const Tensor* const past_k = step.dense_input(3);
-    const index_t batch = static_cast<index_t>(q.shape[0]), tokens = static_cast<index_t>(q.shape[1]);
+    const index_t batch = static_cast<index_t>(q.shape[0]),
+                  tokens = static_cast<index_t>(q.shape[1]);
     if (count(last.shape) != batch || count(total.shape) != 1) {
-      throw std::invalid_argument("seqlens_k: expected one per sequence, got " + to_string(last.shape));
+      throw std::invalid_argument("seqlens_k: expected one per sequence, got " +
+                                  to_string(last.shape));
     }
     const index_t longest = total.as<const std::int32_t>()[0];
     const index_t cached = past_k == nullptr ? 0 : static_cast<index_t>(past_k->shape[2]);
@@ -246,7 +252,8 @@ class GroupQueryAttention : public Kernel {
       }
       starts[b] = static_cast<std::int32_t>(start);
       lengths[b] = static_cast<std::int32_t>(start + tokens);
-      for (index_t t = 0; t < tokens; ++t) positions[b * tokens + t] = starts[b] + static_cast<std::int32_t>(t);
+      for (index_t t = 0; t < tokens; ++t)
+        positions[b * tokens + t] = starts[b] + static_cast<std::int32_t>(t);
     }
     const auto where = row_major<const std::int32_t>(positions, {batch, tokens});
     const Heads vq = rotated(step, q, heads_, where), vk = rotated(step, k, kv_heads_, where);
@@ -274,7 +281,8 @@ class GroupQueryAttention : public Kernel {
                                    x.shape[2] / static_cast<std::int64_t>(heads)});
     };
     rope(tokens_view(x, static_cast<const float*>(nullptr)),
-         rows_view<const float>(*step.dense_input(7), 1), rows_view<const float>(*step.dense_input(8), 1),
+         rows_view<const float>(*step.dense_input(7), 1),
+         rows_view<const float>(*step.dense_input(8), 1),
          tokens_view(y, static_cast<float*>(nullptr)),
          {.interleaved = interleaved_, .positions = positions, .context = &step.context()});
     return heads_view<const float>(y, heads);
@@ -291,8 +299,11 @@ class GroupQueryAttention : public Kernel {
         float* const head = &to(b, h, 0, 0);
         if (past != nullptr && past->data != all.data) {
           const index_t cached = static_cast<index_t>(past->shape[2]);
-          const float* const from = past->as<const float>() + (b * now.extent(1) + h) * cached * dim;
-          std::memcpy(head, from, static_cast<std::size_t>(std::min<index_t>(starts[b], cached) * dim) * sizeof(float));
+          const float* const from =
+              past->as<const float>() + (b * now.extent(1) + h) * cached * dim;
+          std::memcpy(
+              head, from,
+              static_cast<std::size_t>(std::min<index_t>(starts[b], cached) * dim) * sizeof(float));
         }
         const index_t end = starts[b] + tokens;
         std::fill(head + end * dim, head + room * dim, 0.0f);

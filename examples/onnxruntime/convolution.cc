@@ -43,7 +43,8 @@ class FloatConv : public FusingKernel {
     const Tensor& x = *step.input(0);
     if (filters_) return run_with(step, x, *filters_, channels_, kernel_);
     const Tensor& w = *step.dense_input(1);
-    run_with(step, x, channels_view<const float, kRank + 2>(w), w.shape[0], spatial_extents<kRank>(w));
+    run_with(step, x, channels_view<const float, kRank + 2>(w), w.shape[0],
+             spatial_extents<kRank>(w));
   }
 
  private:
@@ -59,8 +60,9 @@ class FloatConv : public FusingKernel {
     options.numerics = numerics_;
     const Tensor* const y =
         step.output(0, geometry_.result(x, channels, kernel, options), Layout::kChannelsLast);
-    convolve<kRank>(channels_view<const float, kRank + 2>(x), w, channels_view<float, kRank + 2>(*y),
-                    options, conv_epilogue<kRank>(step, activation()));
+    convolve<kRank>(channels_view<const float, kRank + 2>(x), w,
+                    channels_view<float, kRank + 2>(*y), options,
+                    conv_epilogue<kRank>(step, activation()));
   }
 
   ConvGeometry<kRank> geometry_;
@@ -89,8 +91,8 @@ class FloatConvTranspose : public FusingKernel {
       if (window_.auto_pad == Window<kRank>::AutoPad::kNone) continue;
       // So that there are `stride` results for each element.
       const index_t taps = static_cast<index_t>(kernel[static_cast<std::size_t>(i + 2)]);
-      const index_t total = (taps - 1) * options_.dilation[i] + 1 - options_.stride[i] +
-                            options_.output_padding[i];
+      const index_t total =
+          (taps - 1) * options_.dilation[i] + 1 - options_.stride[i] + options_.output_padding[i];
       if (taps < 1 || total < 0) return false;
       window_.set_padding(options_.padding, i, total);
     }
@@ -147,8 +149,9 @@ class FloatConvTranspose : public FusingKernel {
                       (kernel[i] - 1) * options.dilation[i] + 1 + options.output_padding[i]);
     }
     const Tensor* const y = step.output(0, shape, Layout::kChannelsLast);
-    convolve<kRank>(channels_view<const float, kRank + 2>(x), w, channels_view<float, kRank + 2>(*y),
-                    options, conv_epilogue<kRank>(step, activation()));
+    convolve<kRank>(channels_view<const float, kRank + 2>(x), w,
+                    channels_view<float, kRank + 2>(*y), options,
+                    conv_epilogue<kRank>(step, activation()));
   }
 
   Window<kRank> window_;

@@ -82,8 +82,8 @@ struct ConvGeometry {
     return o;
   }
 
-  static Shape result(const Tensor& x, std::int64_t channels, const std::array<index_t, kRank>& kernel,
-                      const ConvOptions<kRank>& o) {
+  static Shape result(const Tensor& x, std::int64_t channels,
+                      const std::array<index_t, kRank>& kernel, const ConvOptions<kRank>& o) {
     Shape shape = {x.shape[0], channels};
     for (int i = 0; i < kRank; ++i) {
       const index_t reach = (kernel[i] - 1) * o.dilation[i] + 1;

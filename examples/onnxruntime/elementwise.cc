@@ -15,7 +15,9 @@ const Tensor& in_layout_of(const Tensor& y, const Tensor& x, Step& step, std::si
   return x.channels_last == y.channels_last ? x : *step.dense_input(input);
 }
 
-Layout layout_of(const Tensor& x) { return x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx; }
+Layout layout_of(const Tensor& x) {
+  return x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx;
+}
 
 // Glue of f32 with one operand; the layout stays.
 class UnaryKernel : public Kernel {
@@ -155,7 +157,8 @@ class Binary : public Kernel {
     const auto view = [&](const Tensor& t, std::size_t i) {
       // Of less axes, the channels are elsewhere.
       const bool is_short = t.channels_last && t.rank() != shape.size();
-      return axes_view<const float>(is_short ? *step.dense_input(i) : t, shape.size(), y.channels_last);
+      return axes_view<const float>(is_short ? *step.dense_input(i) : t, shape.size(),
+                                    y.channels_last);
     };
     elementwise(op_, view(a, 0), view(b, 1), axes_view<float>(y, shape.size(), y.channels_last),
                 {.context = &step.context()});
@@ -170,8 +173,8 @@ class Binary : public Kernel {
       const std::int64_t ea = i < a.size() ? a[a.size() - 1 - i] : 1;
       const std::int64_t eb = i < b.size() ? b[b.size() - 1 - i] : 1;
       if (ea != eb && ea != 1 && eb != 1) {
-        throw std::invalid_argument("expected extents that broadcast, got " + to_string(a) + " and " +
-                                    to_string(b));
+        throw std::invalid_argument("expected extents that broadcast, got " + to_string(a) +
+                                    " and " + to_string(b));
       }
       y[y.size() - 1 - i] = ea == 1 ? eb : ea;
     }
@@ -197,8 +200,10 @@ class Binary : public Kernel {
     View<T, kAxes> view(t.as<T>(), extents, strides);
     if (channels_last) {
       const auto first = static_cast<index_t>(kAxes - rank + 1);
-      std::rotate(view.extents.begin() + first, view.extents.begin() + first + 1, view.extents.end());
-      std::rotate(view.strides.begin() + first, view.strides.begin() + first + 1, view.strides.end());
+      std::rotate(view.extents.begin() + first, view.extents.begin() + first + 1,
+                  view.extents.end());
+      std::rotate(view.strides.begin() + first, view.strides.begin() + first + 1,
+                  view.strides.end());
     }
     return view;
   }

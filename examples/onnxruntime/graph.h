@@ -17,7 +17,7 @@ inline constexpr int kNoValue = -1;
 
 struct Value {
   std::string name;
-  Tensor tensor;         // its shape has -1 where it is unknown; data only of constants
+  Tensor tensor;  // its shape has -1 where it is unknown; data only of constants
   bool has_rank = false;
   std::vector<std::string> dimension_names;  // of the unknown extents
   bool is_constant = false;
@@ -28,14 +28,14 @@ struct Value {
   bool has_shape(const Shape& shape) const { return has_rank && tensor.shape == shape; }
 };
 
-using Attribute = std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>,
-                               std::vector<float>>;
+using Attribute =
+    std::variant<std::int64_t, float, std::string, std::vector<std::int64_t>, std::vector<float>>;
 
 struct Node {
   const OrtNode* handle = nullptr;
   std::string name, domain, op;  // the domain of ONNX itself is empty
   int version = 0;
-  bool is_taken = false;  // by another provider
+  bool is_taken = false;             // by another provider
   std::vector<int> inputs, outputs;  // values; kNoValue where optional ones are left out
   std::vector<int> implicit_inputs;  // values that subgraphs of the node read
   std::map<std::string, Attribute> attributes;

@@ -18,8 +18,9 @@ struct Case {
   double tolerance = 1e-5;                          // of the largest result
 };
 
-std::string conv(ModelBuilder& m, const std::string& x, std::int64_t in, std::int64_t out, std::int64_t kernel,
-                 std::int64_t stride = 1, std::int64_t groups = 1, bool has_bias = true) {
+std::string conv(ModelBuilder& m, const std::string& x, std::int64_t in, std::int64_t out,
+                 std::int64_t kernel, std::int64_t stride = 1, std::int64_t groups = 1,
+                 bool has_bias = true) {
   const float limit = std::sqrt(6.0f / static_cast<float>(in / groups * kernel * kernel));
   std::vector<std::string> inputs = {x, m.weights({out, in / groups, kernel, kernel}, limit)};
   if (has_bias) inputs.push_back(m.weights({out}, 0.5f));
@@ -36,16 +37,18 @@ std::string scalar(ModelBuilder& m, float value) { return m.constant<float>({val
 // All layers and activations that are fused, a residual of a later node, a broadcast scale per channel, branches.
 std::string network(ModelBuilder& m) {
   const std::string a = m.node("Relu", {conv(m, "x", 3, 16, 3, 2)});
-  const std::string deep = m.node("Clip", {conv(m, a, 16, 16, 3, 1, 16), scalar(m, 0), scalar(m, 6)});
+  const std::string deep =
+      m.node("Clip", {conv(m, a, 16, 16, 3, 1, 16), scalar(m, 0), scalar(m, 6)});
   const std::string expanded = conv(m, deep, 16, 24, 1, 1, 1, false);
   const std::string shortcut = conv(m, a, 16, 24, 1);
   const std::string b = m.node("Relu", {m.node("Add", {expanded, shortcut})});
-  const std::string c = m.node("LeakyRelu", {conv(m, b, 24, 24, 3, 1, 2)}, {.floats = {{"alpha", 0.1f}}});
+  const std::string c =
+      m.node("LeakyRelu", {conv(m, b, 24, 24, 3, 1, 2)}, {.floats = {{"alpha", 0.1f}}});
   const std::string d = m.node("HardSwish", {m.node("Add", {c, b})});
   const std::string scaled = m.node("Mul", {d, m.weights({24, 1, 1}, 1)});
-  const std::string pooled = m.node(
-      "MaxPool", {scaled},
-      {.lists = {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}});
+  const std::string pooled =
+      m.node("MaxPool", {scaled},
+             {.lists = {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}});
   const std::string left = m.node("Sigmoid", {conv(m, pooled, 24, 8, 1)});
   const std::string right = m.node("Tanh", {conv(m, pooled, 24, 8, 3)});
   const std::string joined = m.node("Concat", {left, right}, {.integers = {{"axis", 1}}});
@@ -72,17 +75,19 @@ std::string transformer(ModelBuilder& m) {
   };
   const auto heads = [&](const std::string& x, Extents order) {
     const std::string shape = m.constant<std::int64_t>({1, kTokens, kHeads, kDim}, {4});
-    return m.node("Transpose", {m.node("Reshape", {x, shape})}, {.lists = {{"perm", std::move(order)}}});
+    return m.node("Transpose", {m.node("Reshape", {x, shape})},
+                  {.lists = {{"perm", std::move(order)}}});
   };
   const std::string h = norm("x");
   const std::string q = heads(dense(h, kHidden, kHidden), {0, 2, 1, 3});
   const std::string k = heads(dense(h, kHidden, kHidden), {0, 2, 3, 1});
   const std::string v = heads(dense(h, kHidden, kHidden), {0, 2, 1, 3});
   const std::string scores = m.node("Mul", {m.node("MatMul", {q, k}), scalar(m, 0.29f)});
-  const std::string mixed = m.node("MatMul", {m.node("Softmax", {scores}, {.integers = {{"axis", -1}}}), v});
-  const std::string together = m.node(
-      "Reshape", {m.node("Transpose", {mixed}, {.lists = {{"perm", {0, 2, 1, 3}}}}),
-                  m.constant<std::int64_t>({1, kTokens, kHidden}, {3})});
+  const std::string mixed =
+      m.node("MatMul", {m.node("Softmax", {scores}, {.integers = {{"axis", -1}}}), v});
+  const std::string together =
+      m.node("Reshape", {m.node("Transpose", {mixed}, {.lists = {{"perm", {0, 2, 1, 3}}}}),
+                         m.constant<std::int64_t>({1, kTokens, kHidden}, {3})});
   const std::string attended = m.node("Add", {dense(together, kHidden, kHidden), "x"});
   const std::string wide = m.node("Gelu", {dense(norm(attended), kHidden, 100)});
   return m.node("Add", {dense(wide, 100, kHidden), attended});
@@ -91,8 +96,8 @@ std::string transformer(ModelBuilder& m) {
 std::string multi_head(ModelBuilder& m) {
   const auto part = [&] { return m.node("MatMul", {"x", m.weights({32, 32}, 0.4f)}); };
   const std::string q = part(), k = part(), v = part();
-  return m.node("MultiHeadAttention", {q, k, v, m.weights({96}, 0.5f)}, {.integers = {{"num_heads", 4}}},
-                {}, "com.microsoft");
+  return m.node("MultiHeadAttention", {q, k, v, m.weights({96}, 0.5f)},
+                {.integers = {{"num_heads", 4}}}, {}, "com.microsoft");
 }
 
 // Codes and scales of 4 bits, with zero points and without.
@@ -106,7 +111,8 @@ std::string few_bits(ModelBuilder& m, bool has_zero_points, std::int64_t bits) {
     return values;
   };
   const std::int64_t blob = kBlock * bits / 8, zeros = (kBlocks * bits + 7) / 8;
-  std::vector<std::string> inputs = {"x", m.constant(bytes(kN * kBlocks * blob), {kN, kBlocks, blob}),
+  std::vector<std::string> inputs = {"x",
+                                     m.constant(bytes(kN * kBlocks * blob), {kN, kBlocks, blob}),
                                      m.weights({kN * kBlocks}, 0.1f)};
   if (has_zero_points) inputs.push_back(m.constant(bytes(kN * zeros), {kN * zeros}));
   return m.node("MatMulNBits", inputs,
@@ -115,7 +121,8 @@ std::string few_bits(ModelBuilder& m, bool has_zero_points, std::int64_t bits) {
 }
 
 // Rotated, two heads of keys for four of queries: a prompt, or `tokens` behind `past` of a cache.
-std::string group_query(ModelBuilder& m, std::int64_t batch, std::int64_t tokens, std::int64_t past) {
+std::string group_query(ModelBuilder& m, std::int64_t batch, std::int64_t tokens,
+                        std::int64_t past) {
   constexpr std::int64_t kHeads = 4, kKvHeads = 2, kDim = 16, kPositions = 32;
   const auto part = [&](std::int64_t heads) {
     return m.node("MatMul", {"x", m.weights({32, heads * kDim}, 0.4f)});
@@ -130,15 +137,17 @@ std::string group_query(ModelBuilder& m, std::int64_t batch, std::int64_t tokens
   const std::vector<std::int32_t> last(static_cast<std::size_t>(batch), total - 1);
   std::vector<float> cos, sin;
   for (std::int64_t i = 0; i < kPositions * kDim / 2; ++i) {
-    const float angle = static_cast<float>(i / (kDim / 2)) / static_cast<float>(1 + i % (kDim / 2) * 5);
+    const float angle =
+        static_cast<float>(i / (kDim / 2)) / static_cast<float>(1 + i % (kDim / 2) * 5);
     cos.push_back(std::cos(angle));
     sin.push_back(std::sin(angle));
   }
-  return m.node("GroupQueryAttention",
-                {q, k, v, past_k, past_v, m.constant(last, {batch}), m.constant<std::int32_t>({total}, {1}),
-                 m.constant(cos, {kPositions, kDim / 2}), m.constant(sin, {kPositions, kDim / 2})},
-                {.integers = {{"num_heads", kHeads}, {"kv_num_heads", kKvHeads}, {"do_rotary", 1}}},
-                {"y", "present_k", "present_v"}, "com.microsoft");
+  return m.node(
+      "GroupQueryAttention",
+      {q, k, v, past_k, past_v, m.constant(last, {batch}), m.constant<std::int32_t>({total}, {1}),
+       m.constant(cos, {kPositions, kDim / 2}), m.constant(sin, {kPositions, kDim / 2})},
+      {.integers = {{"num_heads", kHeads}, {"kv_num_heads", kKvHeads}, {"do_rotary", 1}}},
+      {"y", "present_k", "present_v"}, "com.microsoft");
 }
 
 // Codes of weights that the host's sums of two products in 16 bits hold, on x86 without VNNI; ours hold all.
@@ -158,37 +167,69 @@ std::string integer_product(ModelBuilder& m) {
 }
 
 std::string quantized_conv(ModelBuilder& m) {
-  const auto u8 = [&](int v) { return m.constant<std::uint8_t>({static_cast<std::uint8_t>(v)}, {}); };
+  const auto u8 = [&](int v) {
+    return m.constant<std::uint8_t>({static_cast<std::uint8_t>(v)}, {});
+  };
   const std::string codes = m.node("QuantizeLinear", {"x", scalar(m, 0.01f), u8(117)});
   std::vector<float> scales;
   for (const float f : m.random(12, 0.01f)) scales.push_back(0.001f + std::abs(f));
-  const std::string y = m.node(
-      "QLinearConv",
-      {codes, scalar(m, 0.01f), u8(117), m.constant(small_codes(m, 12 * 6 * 9), {12, 6, 3, 3}), m.constant(scales, {12}),
-       m.constant(std::vector<std::int8_t>(12), {12}), scalar(m, 0.05f), u8(130)},
-      {.lists = {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}});
+  const std::string y =
+      m.node("QLinearConv",
+             {codes, scalar(m, 0.01f), u8(117),
+              m.constant(small_codes(m, 12 * 6 * 9), {12, 6, 3, 3}), m.constant(scales, {12}),
+              m.constant(std::vector<std::int8_t>(12), {12}), scalar(m, 0.05f), u8(130)},
+             {.lists = {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}});
   return m.node("DequantizeLinear", {y, scalar(m, 0.05f), u8(130)});
 }
 
 const Case kCases[] = {
-    {"convolution network", {"Conv", "ConvTranspose", "MaxPool", "Concat", "Gemm", "Softmax"}, {2, 3, 24, 24}, {2, 10}, network},
-    {"transformer block", {"MatMul", "LayerNormalization", "Softmax", "Transpose"}, {1, 13, 48}, {1, 13, 48}, transformer},
+    {"convolution network",
+     {"Conv", "ConvTranspose", "MaxPool", "Concat", "Gemm", "Softmax"},
+     {2, 3, 24, 24},
+     {2, 10},
+     network},
+    {"transformer block",
+     {"MatMul", "LayerNormalization", "Softmax", "Transpose"},
+     {1, 13, 48},
+     {1, 13, 48},
+     transformer},
     {"multi-head attention", {"MultiHeadAttention"}, {2, 9, 32}, {2, 9, 32}, multi_head},
-    {"grouped queries, a prompt", {"GroupQueryAttention"}, {2, 9, 32}, {2, 9, 32},
+    {"grouped queries, a prompt",
+     {"GroupQueryAttention"},
+     {2, 9, 32},
+     {2, 9, 32},
      [](ModelBuilder& m) { return group_query(m, 2, 9, 0); }},
-    {"grouped queries, a token", {"GroupQueryAttention"}, {2, 1, 32}, {2, 1, 32},
+    {"grouped queries, a token",
+     {"GroupQueryAttention"},
+     {2, 1, 32},
+     {2, 1, 32},
      [](ModelBuilder& m) { return group_query(m, 2, 1, 11); }},
-    {"4-bit weights", {"MatMulNBits"}, {5, 96}, {5, 20}, [](ModelBuilder& m) { return few_bits(m, false, 4); }},
-    {"4-bit weights, zero points", {"MatMulNBits"}, {2, 3, 96}, {2, 3, 20},
+    {"4-bit weights",
+     {"MatMulNBits"},
+     {5, 96},
+     {5, 20},
+     [](ModelBuilder& m) { return few_bits(m, false, 4); }},
+    {"4-bit weights, zero points",
+     {"MatMulNBits"},
+     {2, 3, 96},
+     {2, 3, 20},
      [](ModelBuilder& m) { return few_bits(m, true, 4); }},
-    {"8-bit weights, zero points", {"MatMulNBits"}, {1, 96}, {1, 20},
+    {"8-bit weights, zero points",
+     {"MatMulNBits"},
+     {1, 96},
+     {1, 20},
      [](ModelBuilder& m) { return few_bits(m, true, 8); }},
-    {"integer product", {"DynamicQuantizeLinear", "MatMulInteger"}, {7, 48}, {7, 20}, integer_product},
+    {"integer product",
+     {"DynamicQuantizeLinear", "MatMulInteger"},
+     {7, 48},
+     {7, 20},
+     integer_product},
     {"quantized convolution", {"QLinearConv"}, {1, 6, 11, 9}, {1, 12, 11, 9}, quantized_conv},
 };
 
 // The result of a case; the same constants whatever the options.
-std::vector<float> result_of(const Case& c, Runtime& runtime, bool accelerated, unsigned seed, int threads) {
+std::vector<float> result_of(const Case& c, Runtime& runtime, bool accelerated, unsigned seed,
+                             int threads) {
   ModelBuilder model(seed);
   std::vector<float> x = model.random(elements(c.input), 1);
   model.input("x", c.input);
@@ -233,8 +274,8 @@ int check_graphs(Runtime& runtime) {
         const bool passed = d < c.tolerance && all_ran && same_on_threads;
         failures += !passed;
         std::printf("%-28s differs by %.1e of the largest result%s%s%s\n", c.name, d,
-                    all_ran ? "" : ", not by Tessera", same_on_threads ? "" : ", other bits on threads",
-                    passed ? "" : ": FAILED");
+                    all_ran ? "" : ", not by Tessera",
+                    same_on_threads ? "" : ", other bits on threads", passed ? "" : ": FAILED");
       } catch (const std::exception& error) {
         std::printf("%s: %s\n", c.name, error.what());
         ++failures;
@@ -248,7 +289,8 @@ Ort::Session small_network(Ort::Env& env, const Ort::SessionOptions& options) {
   ModelBuilder model(5);
   model.input("x", {1, 3, 24, 24});
   const std::string a = model.node("Relu", {conv(model, "x", 3, 8, 3, 2)});
-  const std::string b = model.node("Flatten", {model.node("GlobalAveragePool", {conv(model, a, 8, 16, 3)})});
+  const std::string b =
+      model.node("Flatten", {model.node("GlobalAveragePool", {conv(model, a, 8, 16, 3)})});
   model.node("Gemm", {b, model.weights({16, 10}, 1), model.weights({10}, 1)}, {}, {"y"});
   model.output("y", {1, 10});
   return model.session(env, options);

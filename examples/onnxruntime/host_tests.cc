@@ -34,7 +34,8 @@ bool sessions_and_threads(Runtime& runtime) {
     threads.emplace_back([&, i] {
       try {
         for (int round = 0; round < 20; ++round) {
-          if (run_small_network(i % 2 == 0 ? first : second, images[i]) != expected[i]) same = false;
+          if (run_small_network(i % 2 == 0 ? first : second, images[i]) != expected[i])
+            same = false;
         }
       } catch (...) {
         same = false;
@@ -87,7 +88,8 @@ bool errors_are_of_the_host(Runtime& runtime) {
   }
   run({2, 8});
   const bool is_ours = runtime.runs_of("MatMul") == before + 2;
-  const bool is_clear = message.find("expected 7 rows (the columns of a), got 8") != std::string::npos;
+  const bool is_clear =
+      message.find("expected 7 rows (the columns of a), got 8") != std::string::npos;
   if (!is_clear) std::printf("message: %s\n", message.c_str());
   return is_ours && is_clear;
 }
@@ -96,7 +98,8 @@ bool refuses_options(Runtime& runtime) {
   try {
     small_network(runtime.env(), runtime.options(true, 1, "sloppy"));
   } catch (const Ort::Exception& error) {
-    return std::string(error.what()).find("expected reproducible or fast, got sloppy") != std::string::npos;
+    return std::string(error.what()).find("expected reproducible or fast, got sloppy") !=
+           std::string::npos;
   }
   return false;
 }

@@ -58,8 +58,8 @@ struct Lines {
 };
 
 // What sums of products are multiplied by to be codes of y: scale of a * scale of b / scale of y, per column.
-inline View<const float, 1> requantization(Step& step, const Lines& a, const Lines& b, const Lines& y,
-                                           index_t columns) {
+inline View<const float, 1> requantization(Step& step, const Lines& a, const Lines& b,
+                                           const Lines& y, index_t columns) {
   float* const scales = step.scratch_of<float>(columns);
   for (index_t i = 0; i < columns; ++i) scales[i] = a.number(0) * b.number(i) / y.number(0);
   return row_major<const float>(scales, {columns});

@@ -52,7 +52,17 @@ class Preparation {
 
 // Results are changed on the way to memory: what the epilogues of Tessera do.
 struct Activation {
-  enum class Kind { kNone, kRelu, kClamp, kLeakyRelu, kSigmoid, kTanh, kHardSwish, kGelu, kGeluTanh };
+  enum class Kind {
+    kNone,
+    kRelu,
+    kClamp,
+    kLeakyRelu,
+    kSigmoid,
+    kTanh,
+    kHardSwish,
+    kGelu,
+    kGeluTanh
+  };
   Kind kind = Kind::kNone;
   double low = 0, high = 0;  // of kClamp; low is the slope of kLeakyRelu
 

@@ -15,6 +15,9 @@ int check_models(Runtime& runtime, const std::string& directory, const std::stri
 // Times one of them with and without the provider, in turns, and prints medians.
 void time_model(Runtime& runtime, const std::string& file, int threads, int rounds);
 
+// Runs one twice, the second time between marks for counters of instructions.
+void run_marked(Runtime& runtime, const std::string& file, bool accelerated);
+
 }  // namespace tessera::ort
 
 #endif  // TESSERA_EXAMPLES_ONNXRUNTIME_MODEL_TESTS_H_

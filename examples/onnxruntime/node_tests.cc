@@ -72,7 +72,8 @@ std::string difference(const std::vector<Ort::Value>& results, const NodeTest& t
     if (static_cast<int>(info.GetElementType()) != expected.type) return where + ": another type";
     if (info.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
       if (info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) continue;
-      if (std::memcmp(results[i].GetTensorRawData(), expected.bytes.data(), expected.bytes.size()) != 0) {
+      if (std::memcmp(results[i].GetTensorRawData(), expected.bytes.data(),
+                      expected.bytes.size()) != 0) {
         return where + ": other integers";
       }
       continue;
@@ -84,8 +85,8 @@ std::string difference(const std::vector<Ort::Value>& results, const NodeTest& t
       const bool same = (std::isnan(e) && std::isnan(values[j])) || values[j] == e ||
                         std::abs(values[j] - e) <= 1e-5f + 1e-4f * std::abs(e);
       if (!same) {
-        return where + ": element " + std::to_string(j) + ": expected " + std::to_string(e) + ", got " +
-               std::to_string(values[j]);
+        return where + ": element " + std::to_string(j) + ": expected " + std::to_string(e) +
+               ", got " + std::to_string(values[j]);
       }
     }
   }
@@ -135,7 +136,8 @@ int check_nodes(Runtime& runtime, const std::string& directory) {
       const std::uint64_t before = runtime.runs_of(e.op);
       try {
         const std::vector<Ort::Value> of_host = run(runtime.env(), runtime.options(false), test);
-        if (!difference(of_host, test).empty()) {  // a test that contradicts the host: as the host, then
+        if (!difference(of_host, test)
+                 .empty()) {  // a test that contradicts the host: as the host, then
           ++not_of_host;
           test.outputs = copies(of_host);
         }
@@ -157,8 +159,8 @@ int check_nodes(Runtime& runtime, const std::string& directory) {
       }
       failures += is_ours;
     }
-    std::printf("%-22s %3d of %3d node tests by Tessera (%d that the host fails)\n", e.op, ours, tests,
-                not_of_host);
+    std::printf("%-22s %3d of %3d node tests by Tessera (%d that the host fails)\n", e.op, ours,
+                tests, not_of_host);
     if (ours < e.least) {
       std::printf("%s: expected at least %d\n", e.op, e.least);
       ++failures;

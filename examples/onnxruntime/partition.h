@@ -25,7 +25,8 @@ inline std::vector<std::vector<const Node*>> partition(const Graph& graph) {
     const std::unique_ptr<Kernel> kernel = node.is_taken ? nullptr : make_kernel({graph, node});
     is_ours[i] = kernel != nullptr;
     const auto follow = [&](int id) {
-      const int producer = id == kNoValue ? -1 : graph.values[static_cast<std::size_t>(id)].producer;
+      const int producer =
+          id == kNoValue ? -1 : graph.values[static_cast<std::size_t>(id)].producer;
       if (producer < 0) return;
       const std::size_t from = static_cast<std::size_t>(producer);
       level[i] = std::max(level[i], level[from] + (is_ours[i] && !is_ours[from] ? 1 : 0));

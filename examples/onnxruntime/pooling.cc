@@ -16,7 +16,8 @@ class Pool : public Kernel {
     if (kernel.size() != kRank || !window_.read(node) || !node.is_float(0)) return false;
     std::copy(kernel.begin(), kernel.end(), kernel_.begin());
     for (int i = 0; i < kRank; ++i) {
-      if (window_.padding[i] >= kernel_[i] || window_.padding[kRank + i] >= kernel_[i]) return false;
+      if (window_.padding[i] >= kernel_[i] || window_.padding[kRank + i] >= kernel_[i])
+        return false;
       if (is_average_ && window_.dilation[i] != 1) return false;
     }
     const bool has_order = node.integer("storage_order", 0) == 0 && node.output(1) == nullptr;

@@ -18,7 +18,8 @@ class MatMul : public FusingKernel {
     alpha_ = node.get<float>("alpha", 1);
     transpose_a_ = node.integer("transA", 0) != 0;
     transpose_b_ = node.integer("transB", 0) != 0;
-    const bool other_order = node.integer("transBatchA", 0) != 0 || node.integer("transBatchB", 0) != 0;
+    const bool other_order =
+        node.integer("transBatchA", 0) != 0 || node.integer("transBatchB", 0) != 0;
     const bool has_vectors = node.rank(0) < 2 || node.rank(1) < 2;
     return node.is_float(0) && node.is_float(1) && !other_order &&
            !((transpose_a_ || transpose_b_) && has_vectors);
@@ -37,7 +38,8 @@ class MatMul : public FusingKernel {
   void run(Step& step) const override {
     const Tensor& a = *step.dense_input(0);
     const Tensor* const b = step.dense_input(1);
-    const BatchedShapes s(a.shape, weights_ ? weights_shape_ : b->shape, transpose_a_, transpose_b_);
+    const BatchedShapes s(a.shape, weights_ ? weights_shape_ : b->shape, transpose_a_,
+                          transpose_b_);
     float* const c = step.output(0, s.result)->as<float>();
     const Tensor* const residual = step.dense_input(kResidualInput);
     const GemmOptions options{.alpha = alpha_, .context = &step.context()};

@@ -28,8 +28,8 @@ struct BatchedShapes {
     n = static_cast<index_t>(b[b.size() - (transpose_b ? 2 : 1)]);
     const std::int64_t b_rows = b[b.size() - (transpose_b ? 1 : 2)];
     if (b_rows != k) {
-      throw std::invalid_argument("b: expected " + std::to_string(k) + " rows (the columns of a), got " +
-                                  std::to_string(b_rows));
+      throw std::invalid_argument("b: expected " + std::to_string(k) +
+                                  " rows (the columns of a), got " + std::to_string(b_rows));
     }
     const std::size_t axes = std::max(a.size(), b.size()) - 2;
     a.insert(a.begin(), axes + 2 - a.size(), 1);

@@ -81,8 +81,8 @@ struct Program::Workspace {
       return memory.get();
     }
   };
-  std::vector<Buffer> buffers;            // between kernels
-  std::vector<Buffer> scratch;            // of the step that runs
+  std::vector<Buffer> buffers;  // between kernels
+  std::vector<Buffer> scratch;  // of the step that runs
   std::vector<Tensor> values;
   Context context;
 };
@@ -159,7 +159,8 @@ class Program::Running : public Step {
   Workspace& workspace_;
   Host& host_;
   const Instruction* instruction_ = nullptr;
-  std::vector<Tensor> converted_ = std::vector<Tensor>(16);  // no reallocation: kernels keep pointers
+  std::vector<Tensor> converted_ =
+      std::vector<Tensor>(16);  // no reallocation: kernels keep pointers
   std::size_t scratch_used_ = 0;
 };
 
@@ -176,8 +177,8 @@ Program::~Program() = default;
 
 void Program::add_kernels(const Graph& graph) {
   for (const Node& node : graph.nodes) {
-    Instruction instruction{make_kernel({graph, node}), node.name, {node.op}, node.inputs,
-                            node.outputs};
+    Instruction instruction{
+        make_kernel({graph, node}), node.name, {node.op}, node.inputs, node.outputs};
     if (instruction.kernel == nullptr) {
       throw std::runtime_error("tessera: no kernel for " + node.op + " " + node.name);
     }
@@ -212,7 +213,8 @@ void Program::fuse(const Graph& graph) {
 
 bool Program::fuse_into(const Graph& graph, std::size_t at) {
   Instruction& first = instructions_[at];
-  if (first.kernel == nullptr || first.outputs.empty() || first.outputs[0] == kNoValue) return false;
+  if (first.kernel == nullptr || first.outputs.empty() || first.outputs[0] == kNoValue)
+    return false;
   const int id = first.outputs[0];
   const Value& value = graph.values[static_cast<std::size_t>(id)];
   if (places_[static_cast<std::size_t>(id)].kind == Place::Kind::kOutput ||

@@ -63,8 +63,8 @@ class Program {
   void return_workspace(std::unique_ptr<Workspace> workspace);
 
   std::vector<Instruction> instructions_;
-  std::vector<Place> places_;                       // of the values
-  std::vector<ElementType> types_;                  // likewise
+  std::vector<Place> places_;                        // of the values
+  std::vector<ElementType> types_;                   // likewise
   std::map<int, std::vector<std::byte>> constants_;  // that kernels read in runs
   std::vector<Shape> constant_shapes_;
   int buffers_ = 0;

@@ -148,7 +148,8 @@ Settings read_settings(const OrtSessionOptions* options) {
   if (numerics == "fast") {
     settings.numerics = Numerics::kFast;
   } else if (!numerics.empty() && numerics != "reproducible") {
-    throw std::invalid_argument("tessera: numerics: expected reproducible or fast, got " + numerics);
+    throw std::invalid_argument("tessera: numerics: expected reproducible or fast, got " +
+                                numerics);
   }
   settings.threads = threads.empty() ? static_cast<index_t>(std::thread::hardware_concurrency())
                                      : static_cast<index_t>(std::atoi(threads.c_str()));
@@ -168,8 +169,8 @@ struct Provider : OrtEp {
                               OrtEpGraphSupportInfo* info) noexcept {
       return guarded([&] { static_cast<Provider*>(self)->take_nodes(graph, info); });
     };
-    OrtEp::Compile = [](OrtEp* self, const OrtGraph** graphs, const OrtNode** nodes, std::size_t count,
-                        OrtNodeComputeInfo** results, OrtNode**) noexcept {
+    OrtEp::Compile = [](OrtEp* self, const OrtGraph** graphs, const OrtNode** nodes,
+                        std::size_t count, OrtNodeComputeInfo** results, OrtNode**) noexcept {
       return guarded([&] {
         for (std::size_t i = 0; i < count; ++i) {
           results[i] = static_cast<Provider*>(self)->compile(graphs[i], nodes[i]).release();
@@ -203,7 +204,8 @@ struct Provider : OrtEp {
 
   std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) const {
     const Ort::ConstNode node(fused);
-    return std::make_unique<Compiled>(read(graph), names(node.GetInputs()), names(node.GetOutputs()));
+    return std::make_unique<Compiled>(read(graph), names(node.GetInputs()),
+                                      names(node.GetOutputs()));
   }
 
   Settings settings;
@@ -224,19 +226,19 @@ struct Factory : OrtEpFactory {
           return guarded([&] {
             *found_count = 0;
             for (std::size_t i = 0; i < count && *found_count < most; ++i) {
-              if (Ort::GetApi().HardwareDevice_Type(devices[i]) != OrtHardwareDeviceType_CPU) continue;
+              if (Ort::GetApi().HardwareDevice_Type(devices[i]) != OrtHardwareDeviceType_CPU)
+                continue;
               Ort::ThrowOnError(Ort::GetEpApi().CreateEpDevice(self, devices[i], nullptr, nullptr,
                                                                &found[*found_count]));
               ++*found_count;
             }
           });
         };
-    OrtEpFactory::CreateEp = [](OrtEpFactory*, const OrtHardwareDevice* const*,
-                                const OrtKeyValuePairs* const*, std::size_t,
-                                const OrtSessionOptions* options, const OrtLogger*,
-                                OrtEp** ep) noexcept {
-      return guarded([&] { *ep = new Provider(read_settings(options)); });
-    };
+    OrtEpFactory::CreateEp =
+        [](OrtEpFactory*, const OrtHardwareDevice* const*, const OrtKeyValuePairs* const*,
+           std::size_t, const OrtSessionOptions* options, const OrtLogger*, OrtEp** ep) noexcept {
+          return guarded([&] { *ep = new Provider(read_settings(options)); });
+        };
     OrtEpFactory::ReleaseEp = [](OrtEpFactory*, OrtEp* ep) noexcept {
       delete static_cast<Provider*>(ep);
     };
@@ -264,9 +266,9 @@ struct Factory : OrtEpFactory {
 }  // namespace
 }  // namespace tessera::ort
 
-TESSERA_ORT_EXPORT OrtStatus* CreateEpFactories(const char*, const OrtApiBase* base, const OrtLogger*,
-                                                OrtEpFactory** factories, std::size_t most,
-                                                std::size_t* count) noexcept {
+TESSERA_ORT_EXPORT OrtStatus* CreateEpFactories(const char*, const OrtApiBase* base,
+                                                const OrtLogger*, OrtEpFactory** factories,
+                                                std::size_t most, std::size_t* count) noexcept {
   const OrtApi* const api = base->GetApi(ORT_API_VERSION);
   if (api == nullptr) {
     const std::string message = "tessera: made for ONNX Runtime 1." +

@@ -63,7 +63,8 @@ class IntegerMatMul : public Kernel {
   std::size_t b_zero_point() const { return requantizes_ ? 5 : 3; }
 
   template <class MatrixOfB>
-  void run_with(Step& step, const Tensor& a, const Shape& b_shape, const MatrixOfB& matrix_of_b) const {
+  void run_with(Step& step, const Tensor& a, const Shape& b_shape,
+                const MatrixOfB& matrix_of_b) const {
     const BatchedShapes s(a.shape, b_shape);
     const Tensor& y = *step.output(0, s.result);
     const Lines za{step.dense_input(a_zero_point()), "a_zero_point"};
@@ -170,7 +171,8 @@ class IntegerConv : public Kernel {
   void run_with(Step& step, const W& w, std::int64_t channels,
                 const std::array<index_t, kRank>& kernel) const {
     const Tensor& x = *step.input(0);
-    const Lines zx{step.dense_input(2), "x_zero_point"}, zw{step.dense_input(w_zero_point()), "w_zero_point"};
+    const Lines zx{step.dense_input(2), "x_zero_point"},
+        zw{step.dense_input(w_zero_point()), "w_zero_point"};
     const index_t columns = static_cast<index_t>(channels);
     zw.check(columns);
     ConvOptions<kRank> options = geometry_.options(x, kernel, step.context());
@@ -204,15 +206,16 @@ class IntegerConv : public Kernel {
   View<const float, 1> scales(Step& step, index_t columns) const {
     const Lines w{step.dense_input(4), "w_scale"};
     w.check(columns);
-    return requantization(step, {step.dense_input(1), "x_scale"}, w, {step.dense_input(6), "y_scale"},
-                          columns);
+    return requantization(step, {step.dense_input(1), "x_scale"}, w,
+                          {step.dense_input(6), "y_scale"}, columns);
   }
 
   // The sum of (x - zx) (w - zw) is that of (x - zx) w, less zw times the sum of x - zx under the filter, which is a convolution
   // with one filter of ones for each group. Rare: most weights are symmetric.
   template <class T, class W>
-  void run_with_zero_points(Step& step, const View<const T, kRank + 2>& x, const W& w, const Tensor& y,
-                            const Lines& zw, const std::array<index_t, kRank>& kernel,
+  void run_with_zero_points(Step& step, const View<const T, kRank + 2>& x, const W& w,
+                            const Tensor& y, const Lines& zw,
+                            const std::array<index_t, kRank>& kernel,
                             const ConvOptions<kRank>& options) const {
     const std::int64_t columns = y.shape[1], groups = options.groups;
     const std::int64_t pixels = count(y.shape) / std::max<std::int64_t>(1, columns);
@@ -231,8 +234,8 @@ class IntegerConv : public Kernel {
     for (std::int64_t i = 0; i < pixels; ++i) {
       for (std::int64_t j = 0; j < columns; ++j) {
         const std::int64_t group = j * groups / columns;
-        s[i * columns + j] -= zw.integer(static_cast<index_t>(j)) *
-                              windows.as<std::int32_t>()[i * groups + group];
+        s[i * columns + j] -=
+            zw.integer(static_cast<index_t>(j)) * windows.as<std::int32_t>()[i * groups + group];
       }
     }
     store(step, sums, y);
@@ -251,12 +254,12 @@ class IntegerConv : public Kernel {
       Tensor codes{step.scratch_of<T>(count(y.shape)), y.type, y.shape, true};
       for (std::int64_t i = 0; i < pixels * columns; ++i) {
         const index_t j = static_cast<index_t>(i % columns);
-        const std::int32_t sum = sums.as<std::int32_t>()[i] +
-                                 (bias == nullptr ? 0 : bias->as<const std::int32_t>()[j]);
+        const std::int32_t sum =
+            sums.as<std::int32_t>()[i] + (bias == nullptr ? 0 : bias->as<const std::int32_t>()[j]);
         const float code = std::nearbyint(static_cast<float>(sum) * factors(j)) + zero;
-        codes.as<T>()[i] = static_cast<T>(
-            std::clamp(code, static_cast<float>(std::numeric_limits<T>::lowest()),
-                       static_cast<float>(std::numeric_limits<T>::max())));
+        codes.as<T>()[i] =
+            static_cast<T>(std::clamp(code, static_cast<float>(std::numeric_limits<T>::lowest()),
+                                      static_cast<float>(std::numeric_limits<T>::max())));
       }
       copy(channels_view<const T, kRank + 2>(codes), channels_view<T, kRank + 2>(y));
     });
@@ -265,7 +268,8 @@ class IntegerConv : public Kernel {
   ConvGeometry<kRank> geometry_;
   bool requantizes_ = false;
   std::size_t w_ = 1;
-  std::variant<std::monostate, PackedFilters<std::int8_t, kRank>, PackedFilters<std::uint8_t, kRank>>
+  std::variant<std::monostate, PackedFilters<std::int8_t, kRank>,
+               PackedFilters<std::uint8_t, kRank>>
       packed_;
   std::int64_t channels_ = 0;
   std::array<index_t, kRank> kernel_{};
@@ -287,8 +291,8 @@ class DynamicQuantizeLinear : public Kernel {
     }
     const float scale = high == low ? 1.0f : (high - low) / 255;
     const float zero = std::nearbyint(std::clamp(-low / scale, 0.0f, 255.0f));
-    const Tensor& y = *step.output(
-        0, x.shape, x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx);
+    const Tensor& y =
+        *step.output(0, x.shape, x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx);
     const float* const from =
         y.channels_last == x.channels_last ? values : step.dense_input(0)->as<const float>();
     std::uint8_t* const codes = y.as<std::uint8_t>();
@@ -300,7 +304,8 @@ class DynamicQuantizeLinear : public Kernel {
       codes[i] = static_cast<std::uint8_t>(std::min(std::max(code, 0.0f), 255.0f));
     }
     if (const Tensor* const s = step.output(1, {})) *s->as<float>() = scale;
-    if (const Tensor* const z = step.output(2, {})) *z->as<std::uint8_t>() = static_cast<std::uint8_t>(zero);
+    if (const Tensor* const z = step.output(2, {}))
+      *z->as<std::uint8_t>() = static_cast<std::uint8_t>(zero);
   }
 };
 
@@ -315,9 +320,10 @@ class MatMulNBits : public Kernel {
     // Of 4 a block of activations may be rounded to 8 bits.
     if (node.integer("accuracy_level", 0) == 4) activations_ = Activations::kInt8Block32;
     const bool has_formats = (bits_ == 4 || bits_ == 8) && block_ > 0 && block_ % 32 == 0;
-    const bool has_constants = node.constant(1) != nullptr && node.constant(2) != nullptr &&
-                               node.type(1) == kUint8 && node.is_float(2) &&
-                               (!node.has_input(3) || (node.constant(3) != nullptr && node.type(3) == kUint8));
+    const bool has_constants =
+        node.constant(1) != nullptr && node.constant(2) != nullptr && node.type(1) == kUint8 &&
+        node.is_float(2) &&
+        (!node.has_input(3) || (node.constant(3) != nullptr && node.type(3) == kUint8));
     return node.is_float(0) && has_formats && has_constants && k_ > 0 && n_ > 0 &&
            !node.has_input(4) && (!node.has_input(5) || node.is_float(5));
   }
@@ -363,7 +369,8 @@ class MatMulNBits : public Kernel {
   void run(Step& step) const override {
     const Tensor& a = *step.dense_input(0);
     if (a.rank() == 0 || a.shape.back() != k_) {
-      throw std::invalid_argument("A: expected " + std::to_string(k_) + " columns, got " + to_string(a.shape));
+      throw std::invalid_argument("A: expected " + std::to_string(k_) + " columns, got " +
+                                  to_string(a.shape));
     }
     Shape shape = a.shape;
     shape.back() = n_;

@@ -84,7 +84,8 @@ class Norm : public Kernel {
                                     to_string(skip.shape));
       }
       options.residual = rows_view<const float>(skip, axis);
-      if (const Tensor* const sum = step.output(3, x.shape)) options.sum = rows_view<float>(*sum, axis);
+      if (const Tensor* const sum = step.output(3, x.shape))
+        options.sum = rows_view<float>(*sum, axis);
     }
     const auto vx = rows_view<const float>(x, axis);
     const auto vy = rows_view<float>(y, axis);
@@ -103,12 +104,15 @@ class Norm : public Kernel {
     const std::size_t axis = axis_of(axis_, x.rank());
     const auto same = [&](const Tensor& t) {
       return t.rank() == x.rank() - axis &&
-             std::equal(t.shape.begin(), t.shape.end(), x.shape.begin() + static_cast<index_t>(axis),
+             std::equal(t.shape.begin(), t.shape.end(),
+                        x.shape.begin() + static_cast<index_t>(axis),
                         [](std::int64_t a, std::int64_t b) { return a == b && a >= 0; });
     };
     const bool has_bias = subtracts_mean_ && node.has_input(weight_ + 1);
-    if (!node.input(weight_)->has_rank || (has_bias && !node.input(weight_ + 1)->has_rank)) return false;
-    const bool same_skip = !has_skip_ || (node.input(1)->has_rank && node.input(1)->tensor.shape == x.shape);
+    if (!node.input(weight_)->has_rank || (has_bias && !node.input(weight_ + 1)->has_rank))
+      return false;
+    const bool same_skip =
+        !has_skip_ || (node.input(1)->has_rank && node.input(1)->tensor.shape == x.shape);
     return same_skip && same(w) && (!has_bias || same(node.input(weight_ + 1)->tensor));
   }
 
@@ -147,7 +151,8 @@ View<const std::int32_t, 2> positions_view(Step& step, const Tensor& ids, index_
   const std::int64_t* const from = ids.as<const std::int64_t>();
   const bool is_offset = count(ids.shape) == 1 && batch * tokens != 1;  // of the first token
   if (!is_offset && count(ids.shape) != batch * tokens) {
-    throw std::invalid_argument("position_ids: expected one per token, got " + to_string(ids.shape));
+    throw std::invalid_argument("position_ids: expected one per token, got " +
+                                to_string(ids.shape));
   }
   for (index_t i = 0; i < batch * tokens; ++i) {
     positions[i] = static_cast<std::int32_t>(is_offset ? from[0] + i % tokens : from[i]);
@@ -166,7 +171,8 @@ class RotaryEmbedding : public Kernel {
     cos_ = is_microsoft_ ? 2 : 1;
     const bool has_positions = node.has_input(positions_);
     if (has_positions && node.type(positions_) != kInt64) return false;
-    if (is_microsoft_ && (!has_positions || node.integer("is_packed_batching", 0) != 0)) return false;
+    if (is_microsoft_ && (!has_positions || node.integer("is_packed_batching", 0) != 0))
+      return false;
     if (is_microsoft_ && (dims != 0 || node.get<float>("scale", 1) != 1)) return false;
     if (node.rank(0) != 4 && (node.rank(0) != 3 || heads_ == 0)) return false;
     return node.is_float(0) && node.is_float(cos_) && node.is_float(cos_ + 1) &&
@@ -213,8 +219,10 @@ class RotaryEmbedding : public Kernel {
 }  // namespace
 
 void add_rows(std::vector<Operator>& operators) {
-  for (const char* op : {"Softmax", "LogSoftmax"}) operators.push_back({kOnnx, op, make_if_read<Softmax>});
-  for (const char* op : {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}) {
+  for (const char* op : {"Softmax", "LogSoftmax"})
+    operators.push_back({kOnnx, op, make_if_read<Softmax>});
+  for (const char* op :
+       {"LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"}) {
     operators.push_back({kOnnx, op, make_if_read<Norm>});
   }
   for (const char* op : {"SkipLayerNormalization", "SkipSimplifiedLayerNormalization"}) {

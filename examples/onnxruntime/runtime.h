@@ -72,7 +72,8 @@ class Runtime {
     return ours;
   }
 
-  Ort::SessionOptions options(bool accelerated, int threads = 1, const char* numerics = "reproducible") const {
+  Ort::SessionOptions options(bool accelerated, int threads = 1,
+                              const char* numerics = "reproducible") const {
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(threads);
     options.SetInterOpNumThreads(1);
@@ -88,7 +89,8 @@ class Runtime {
   std::uint64_t runs_of(const char* op) const {
     void* const library = dlopen(library_.c_str(), RTLD_NOW | RTLD_NOLOAD);
     if (library == nullptr) throw std::runtime_error(dlerror());
-    const auto runs = reinterpret_cast<std::uint64_t (*)(const char*)>(dlsym(library, "tessera_ort_runs"));
+    const auto runs =
+        reinterpret_cast<std::uint64_t (*)(const char*)>(dlsym(library, "tessera_ort_runs"));
     const std::uint64_t result = runs(op);
     dlclose(library);
     return result;
@@ -159,8 +161,10 @@ class ModelBuilder {
     for (const auto& [name, values] : attributes.lists) {
       all.emplace_back(name, values.data(), static_cast<int>(values.size()), ORT_OP_ATTR_INTS);
     }
-    for (const auto& [name, value] : attributes.integers) all.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
-    for (const auto& [name, value] : attributes.floats) all.emplace_back(name, &value, 1, ORT_OP_ATTR_FLOAT);
+    for (const auto& [name, value] : attributes.integers)
+      all.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
+    for (const auto& [name, value] : attributes.floats)
+      all.emplace_back(name, &value, 1, ORT_OP_ATTR_FLOAT);
     if (outputs.empty()) outputs.push_back("v" + std::to_string(count_));
     Ort::Node node(op, domain, "n" + std::to_string(count_++), inputs, outputs, all);
     graph_.AddNode(node);
