@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "graph_tests.h"
+
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <limits>
+
+namespace tessera::ort {
+namespace {
+
+// A graph, the operators that it must run, and what it is called.
+struct Case {
+  const char* name;
+  std::vector<const char*> ops;
+  Extents input, output;
+  std::function<std::string(ModelBuilder&)> build;  // from "x" to the result that it returns
+  double tolerance = 1e-5;                          // of the largest result
+};
+
+std::string conv(ModelBuilder& m, const std::string& x, std::int64_t in, std::int64_t out,
+                 std::int64_t kernel, std::int64_t stride = 1, std::int64_t groups = 1,
+                 bool has_bias = true) {
+  const float limit = std::sqrt(6.0f / static_cast<float>(in / groups * kernel * kernel));
+  std::vector<std::string> inputs = {x, m.weights({out, in / groups, kernel, kernel}, limit)};
+  if (has_bias) inputs.push_back(m.weights({out}, 0.5f));
+  const std::int64_t pad = kernel / 2;
+  return m.node("Conv", inputs,
+                {.lists = {{"kernel_shape", {kernel, kernel}},
+                           {"strides", {stride, stride}},
+                           {"pads", {pad, pad, pad, pad}}},
+                 .integers = {{"group", groups}}});
+}
+
+std::string scalar(ModelBuilder& m, float value) { return m.constant<float>({value}, {}); }
+
+// All layers and activations that are fused, a residual of a later node, a broadcast scale per channel, branches.
+std::string network(ModelBuilder& m) {
+  const std::string a = m.node("Relu", {conv(m, "x", 3, 16, 3, 2)});
+  const std::string deep =
+      m.node("Clip", {conv(m, a, 16, 16, 3, 1, 16), scalar(m, 0), scalar(m, 6)});
+  const std::string expanded = conv(m, deep, 16, 24, 1, 1, 1, false);
+  const std::string shortcut = conv(m, a, 16, 24, 1);
+  const std::string b = m.node("Relu", {m.node("Add", {expanded, shortcut})});
+  const std::string c =
+      m.node("LeakyRelu", {conv(m, b, 24, 24, 3, 1, 2)}, {.floats = {{"alpha", 0.1f}}});
+  const std::string d = m.node("HardSwish", {m.node("Add", {c, b})});
+  const std::string scaled = m.node("Mul", {d, m.weights({24, 1, 1}, 1)});
+  const std::string pooled =
+      m.node("MaxPool", {scaled},
+             {.lists = {{"kernel_shape", {3, 3}}, {"strides", {2, 2}}, {"pads", {1, 1, 1, 1}}}});
+  const std::string left = m.node("Sigmoid", {conv(m, pooled, 24, 8, 1)});
+  const std::string right = m.node("Tanh", {conv(m, pooled, 24, 8, 3)});
+  const std::string joined = m.node("Concat", {left, right}, {.integers = {{"axis", 1}}});
+  const std::string transposed = m.node(
+      "ConvTranspose", {joined, m.weights({16, 6, 2, 2}, 0.3f), m.weights({12}, 0.5f)},
+      {.lists = {{"kernel_shape", {2, 2}}, {"strides", {2, 2}}}, .integers = {{"group", 2}}});
+  const std::string mean = m.node("GlobalAveragePool", {transposed});
+  const std::string flat = m.node("Flatten", {mean});
+  const std::string dense = m.node("Gemm", {flat, m.weights({10, 12}, 1), m.weights({10}, 1)},
+                                   {.integers = {{"transB", 1}}});
+  return m.node("Softmax", {dense}, {.integers = {{"axis", 1}}});
+}
+
+// A block of a transformer: norm, heads by Reshape and Transpose, products, softmax, a gated or plain MLP.
+std::string transformer(ModelBuilder& m) {
+  constexpr std::int64_t kTokens = 13, kHidden = 48, kHeads = 4, kDim = kHidden / kHeads;
+  const auto norm = [&](const std::string& x) {
+    return m.node("LayerNormalization", {x, m.weights({kHidden}, 1), m.weights({kHidden}, 1)},
+                  {.integers = {{"axis", -1}}});
+  };
+  const auto dense = [&](const std::string& x, std::int64_t in, std::int64_t out) {
+    const std::string product = m.node("MatMul", {x, m.weights({in, out}, 0.3f)});
+    return m.node("Add", {product, m.weights({out}, 0.3f)});
+  };
+  const auto heads = [&](const std::string& x, Extents order) {
+    const std::string shape = m.constant<std::int64_t>({1, kTokens, kHeads, kDim}, {4});
+    return m.node("Transpose", {m.node("Reshape", {x, shape})},
+                  {.lists = {{"perm", std::move(order)}}});
+  };
+  const std::string h = norm("x");
+  const std::string q = heads(dense(h, kHidden, kHidden), {0, 2, 1, 3});
+  const std::string k = heads(dense(h, kHidden, kHidden), {0, 2, 3, 1});
+  const std::string v = heads(dense(h, kHidden, kHidden), {0, 2, 1, 3});
+  const std::string scores = m.node("Mul", {m.node("MatMul", {q, k}), scalar(m, 0.29f)});
+  const std::string mixed =
+      m.node("MatMul", {m.node("Softmax", {scores}, {.integers = {{"axis", -1}}}), v});
+  const std::string together =
+      m.node("Reshape", {m.node("Transpose", {mixed}, {.lists = {{"perm", {0, 2, 1, 3}}}}),
+                         m.constant<std::int64_t>({1, kTokens, kHidden}, {3})});
+  const std::string attended = m.node("Add", {dense(together, kHidden, kHidden), "x"});
+  const std::string wide = m.node("Gelu", {dense(norm(attended), kHidden, 100)});
+  return m.node("Add", {dense(wide, 100, kHidden), attended});
+}
+
+std::string multi_head(ModelBuilder& m) {
+  const auto part = [&] { return m.node("MatMul", {"x", m.weights({32, 32}, 0.4f)}); };
+  const std::string q = part(), k = part(), v = part();
+  return m.node("MultiHeadAttention", {q, k, v, m.weights({96}, 0.5f)},
+                {.integers = {{"num_heads", 4}}}, {}, "com.microsoft");
+}
+
+// Codes and scales of 4 bits, with zero points and without.
+std::string few_bits(ModelBuilder& m, bool has_zero_points, std::int64_t bits) {
+  constexpr std::int64_t kK = 96, kN = 20, kBlock = 32, kBlocks = kK / kBlock;
+  const auto bytes = [&](std::int64_t count) {
+    std::vector<std::uint8_t> values;
+    for (const float f : m.random(static_cast<std::size_t>(count), 127)) {
+      values.push_back(static_cast<std::uint8_t>(128 + static_cast<int>(f)));
+    }
+    return values;
+  };
+  const std::int64_t blob = kBlock * bits / 8, zeros = (kBlocks * bits + 7) / 8;
+  std::vector<std::string> inputs = {"x",
+                                     m.constant(bytes(kN * kBlocks * blob), {kN, kBlocks, blob}),
+                                     m.weights({kN * kBlocks}, 0.1f)};
+  if (has_zero_points) inputs.push_back(m.constant(bytes(kN * zeros), {kN * zeros}));
+  return m.node("MatMulNBits", inputs,
+                {.integers = {{"K", kK}, {"N", kN}, {"bits", bits}, {"block_size", kBlock}}}, {},
+                "com.microsoft");
+}
+
+// Rotated, two heads of keys for four of queries: a prompt, or `tokens` behind `past` of a cache.
+std::string group_query(ModelBuilder& m, std::int64_t batch, std::int64_t tokens,
+                        std::int64_t past) {
+  constexpr std::int64_t kHeads = 4, kKvHeads = 2, kDim = 16, kPositions = 32;
+  const auto part = [&](std::int64_t heads) {
+    return m.node("MatMul", {"x", m.weights({32, heads * kDim}, 0.4f)});
+  };
+  const std::string q = part(kHeads), k = part(kKvHeads), v = part(kKvHeads);
+  std::string past_k, past_v;
+  if (past > 0) {
+    past_k = m.weights({batch, kKvHeads, past, kDim}, 1);
+    past_v = m.weights({batch, kKvHeads, past, kDim}, 1);
+  }
+  const std::int32_t total = static_cast<std::int32_t>(past + tokens);
+  const std::vector<std::int32_t> last(static_cast<std::size_t>(batch), total - 1);
+  std::vector<float> cos, sin;
+  for (std::int64_t i = 0; i < kPositions * kDim / 2; ++i) {
+    const float angle =
+        static_cast<float>(i / (kDim / 2)) / static_cast<float>(1 + i % (kDim / 2) * 5);
+    cos.push_back(std::cos(angle));
+    sin.push_back(std::sin(angle));
+  }
+  return m.node(
+      "GroupQueryAttention",
+      {q, k, v, past_k, past_v, m.constant(last, {batch}), m.constant<std::int32_t>({total}, {1}),
+       m.constant(cos, {kPositions, kDim / 2}), m.constant(sin, {kPositions, kDim / 2})},
+      {.integers = {{"num_heads", kHeads}, {"kv_num_heads", kKvHeads}, {"do_rotary", 1}}},
+      {"y", "present_k", "present_v"}, "com.microsoft");
+}
+
+// Codes of weights that the host's sums of two products in 16 bits hold, on x86 without VNNI; ours hold all.
+std::vector<std::int8_t> small_codes(ModelBuilder& m, std::size_t count) {
+  std::vector<std::int8_t> codes;
+  for (const float f : m.random(count, 63)) codes.push_back(static_cast<std::int8_t>(f));
+  return codes;
+}
+
+// x as u8, a product or a convolution with weights of s8 in integers, and f32 again.
+std::string integer_product(ModelBuilder& m) {
+  const std::string codes = m.node("DynamicQuantizeLinear", {"x"}, {}, {"q", "s", "z"});
+  const std::string w = m.constant(small_codes(m, 48 * 20), {48, 20});
+  const std::string sums = m.node("MatMulInteger", {codes, w, "z"});
+  const std::string numbers = m.node("Cast", {sums}, {.integers = {{"to", 1}}});
+  return m.node("Mul", {numbers, "s"});
+}
+
+std::string quantized_conv(ModelBuilder& m) {
+  const auto u8 = [&](int v) {
+    return m.constant<std::uint8_t>({static_cast<std::uint8_t>(v)}, {});
+  };
+  const std::string codes = m.node("QuantizeLinear", {"x", scalar(m, 0.01f), u8(117)});
+  std::vector<float> scales;
+  for (const float f : m.random(12, 0.01f)) scales.push_back(0.001f + std::abs(f));
+  const std::string y =
+      m.node("QLinearConv",
+             {codes, scalar(m, 0.01f), u8(117),
+              m.constant(small_codes(m, 12 * 6 * 9), {12, 6, 3, 3}), m.constant(scales, {12}),
+              m.constant(std::vector<std::int8_t>(12), {12}), scalar(m, 0.05f), u8(130)},
+             {.lists = {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}});
+  return m.node("DequantizeLinear", {y, scalar(m, 0.05f), u8(130)});
+}
+
+const Case kCases[] = {
+    {"convolution network",
+     {"Conv", "ConvTranspose", "MaxPool", "Concat", "Gemm", "Softmax"},
+     {2, 3, 24, 24},
+     {2, 10},
+     network},
+    {"transformer block",
+     {"MatMul", "LayerNormalization", "Softmax", "Transpose"},
+     {1, 13, 48},
+     {1, 13, 48},
+     transformer},
+    {"multi-head attention", {"MultiHeadAttention"}, {2, 9, 32}, {2, 9, 32}, multi_head},
+    {"grouped queries, a prompt",
+     {"GroupQueryAttention"},
+     {2, 9, 32},
+     {2, 9, 32},
+     [](ModelBuilder& m) { return group_query(m, 2, 9, 0); }},
+    {"grouped queries, a token",
+     {"GroupQueryAttention"},
+     {2, 1, 32},
+     {2, 1, 32},
+     [](ModelBuilder& m) { return group_query(m, 2, 1, 11); }},
+    {"4-bit weights",
+     {"MatMulNBits"},
+     {5, 96},
+     {5, 20},
+     [](ModelBuilder& m) { return few_bits(m, false, 4); }},
+    {"4-bit weights, zero points",
+     {"MatMulNBits"},
+     {2, 3, 96},
+     {2, 3, 20},
+     [](ModelBuilder& m) { return few_bits(m, true, 4); }},
+    {"8-bit weights, zero points",
+     {"MatMulNBits"},
+     {1, 96},
+     {1, 20},
+     [](ModelBuilder& m) { return few_bits(m, true, 8); }},
+    {"integer product",
+     {"DynamicQuantizeLinear", "MatMulInteger"},
+     {7, 48},
+     {7, 20},
+     integer_product},
+    {"quantized convolution", {"QLinearConv"}, {1, 6, 11, 9}, {1, 12, 11, 9}, quantized_conv},
+};
+
+// The result of a case; the same constants whatever the options.
+std::vector<float> result_of(const Case& c, Runtime& runtime, bool accelerated, unsigned seed,
+                             int threads) {
+  ModelBuilder model(seed);
+  std::vector<float> x = model.random(elements(c.input), 1);
+  model.input("x", c.input);
+  const std::string y = c.build(model);
+  model.output(y, c.output);
+  Ort::Session session = model.session(runtime.env(), runtime.options(accelerated, threads));
+  const Ort::Value input = tensor(x, c.input);
+  const char *in = "x", *out = y.c_str();
+  const auto results = session.Run(Ort::RunOptions{nullptr}, &in, &input, 1, &out, 1);
+  const float* const data = results[0].GetTensorData<float>();
+  return {data, data + results[0].GetTensorTypeAndShapeInfo().GetElementCount()};
+}
+
+double difference(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size() || a.empty()) return std::numeric_limits<double>::infinity();
+  double largest = 0, worst = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    if (std::isnan(b[i])) return std::numeric_limits<double>::infinity();
+    largest = std::max<double>(largest, std::abs(a[i]));
+    worst = std::max<double>(worst, std::abs(static_cast<double>(a[i]) - b[i]));
+  }
+  return worst / largest;
+}
+
+}  // namespace
+
+int check_graphs(Runtime& runtime) {
+  int failures = 0;
+  for (const Case& c : kCases) {
+    for (const unsigned seed : {1, 2}) {
+      try {
+        std::vector<std::uint64_t> before;
+        for (const char* op : c.ops) before.push_back(runtime.runs_of(op));
+        const std::vector<float> expected = result_of(c, runtime, false, seed, 1);
+        const std::vector<float> result = result_of(c, runtime, true, seed, 1);
+        const bool same_on_threads = result_of(c, runtime, true, seed, 3) == result;
+        bool all_ran = true;
+        for (std::size_t i = 0; i < c.ops.size(); ++i) {
+          all_ran = all_ran && runtime.runs_of(c.ops[i]) != before[i];
+        }
+        const double d = difference(expected, result);
+        const bool passed = d < c.tolerance && all_ran && same_on_threads;
+        failures += !passed;
+        std::printf("%-28s differs by %.1e of the largest result%s%s%s\n", c.name, d,
+                    all_ran ? "" : ", not by Tessera",
+                    same_on_threads ? "" : ", other bits on threads", passed ? "" : ": FAILED");
+      } catch (const std::exception& error) {
+        std::printf("%s: %s\n", c.name, error.what());
+        ++failures;
+      }
+    }
+  }
+  return failures;
+}
+
+Ort::Session small_network(Ort::Env& env, const Ort::SessionOptions& options) {
+  ModelBuilder model(5);
+  model.input("x", {1, 3, 24, 24});
+  const std::string a = model.node("Relu", {conv(model, "x", 3, 8, 3, 2)});
+  const std::string b =
+      model.node("Flatten", {model.node("GlobalAveragePool", {conv(model, a, 8, 16, 3)})});
+  model.node("Gemm", {b, model.weights({16, 10}, 1), model.weights({10}, 1)}, {}, {"y"});
+  model.output("y", {1, 10});
+  return model.session(env, options);
+}
+
+std::vector<float> run_small_network(Ort::Session& session, const std::vector<float>& image) {
+  std::vector<float> x = image, y(10);
+  const Ort::Value input = tensor(x, {1, 3, 24, 24});
+  Ort::Value output = tensor(y, {1, 10});
+  const char *in = "x", *out = "y";
+  session.Run(Ort::RunOptions{nullptr}, &in, &input, 1, &out, &output, 1);
+  return y;
+}
+
+}  // namespace tessera::ort

