@@ -41,7 +41,7 @@ TESSERA_TEST_FUNCTION(Rsqrt, rsqrt)
 struct Exp2Normal {
   template <class D>
   static TESSERA_INLINE Vec<D> apply(D d, Vec<D> x) {
-    return TESSERA_NAMESPACE::exp2_normal(d, min(set(d, 127.0f), x));
+    return TESSERA_NAMESPACE::exp2_normal(d, min(set(d, 127.0f), x), 1.0f, -127.0f);
   }
 };
 #undef TESSERA_TEST_FUNCTION

@@ -17,6 +17,7 @@
 #include "matrix.h"
 #include "random.h"
 #include "tensor.h"
+#include "tessera/ops/float_rows.h"
 #include "tessera/ref/softmax.h"
 #include "testing.h"
 
@@ -165,6 +166,33 @@ TEST_CASE("softmax is close to the exact one", "[softmax]") {
   });
 }
 
+TEST_CASE("softmax past the caches has the same bits", "[softmax]") {
+  for_each_target([](Target target) {
+    Random random;
+    Context context;
+    context.target = target;
+    const auto& kernels = impl::nn_kernels_for("test", &context);
+    for (index_t offset = 0; offset < 17; ++offset) {
+      constexpr index_t kRows = 3, kGap = 5;
+      const index_t cols = 1 + random.below(150), stride = cols + kGap;
+      std::vector<float> x(static_cast<std::size_t>(kRows * cols)), line(x.size());
+      for (float& v : x) v = random.value<float>(Values::kModerate);
+      const auto run = [&](auto kernel, float* given) {
+        std::vector<float> y(static_cast<std::size_t>(offset + kRows * stride), kNaN);
+        kernel({x.data(), cols, y.data() + offset, stride, kRows, cols, 0.7f, given});
+        return y;
+      };
+      for (const auto kernel : {kernels.softmax, kernels.log_softmax}) {
+        const std::vector<float> kept = run(kernel, nullptr), streamed = run(kernel, line.data());
+        CAPTURE(name(target), offset, cols);
+        CHECK(kept.back() != kept.back());
+        CHECK(kept[static_cast<std::size_t>(offset)] == kept[static_cast<std::size_t>(offset)]);
+        CHECK(std::equal(kept.begin(), kept.end(), streamed.begin(), same<float>));
+      }
+    }
+  });
+}
+
 TEST_CASE("softmax of masked, infinite and NaN elements", "[softmax]") {
   for_each_target([](Target target) {
     Context context;
@@ -265,10 +293,10 @@ TEST_CASE("softmax refuses wrong arguments and writes nothing", "[softmax]") {
   CHECK(error_of([&] { softmax(from, row_major(y, {4, 3})); }) ==
         "softmax: y: expected extents {3, 4}, those of x, got {4, 3}");
   CHECK(error({.scale = 0}) ==
-        "softmax: options.scale: expected a positive, finite number, got 0.000000");
+        "softmax: options.scale: expected a finite number of at least 2^-100, got 0.000000");
   CHECK(error({.scale = kInf}) ==
-        "softmax: options.scale: expected a positive, finite number, got inf");
-  CHECK(error({.scale = kNaN}).starts_with("softmax: options.scale: expected a positive"));
+        "softmax: options.scale: expected a finite number of at least 2^-100, got inf");
+  CHECK(error({.scale = kNaN}).starts_with("softmax: options.scale: expected a finite number"));
   const std::vector<std::int32_t> few = {1, 2}, low = {1, -1, 2}, high = {4, 5, 0};
   CHECK(error({.lengths = few}) ==
         "softmax: options.lengths: expected 3 (the rows of x), or none, got 2");

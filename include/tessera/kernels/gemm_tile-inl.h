@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "tessera/kernels/gemm_kernels.h"
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/simd-inl.h"
 
 TESSERA_BEGIN_TARGET
@@ -175,12 +176,6 @@ TESSERA_INLINE const V& choose(const V& v0, const V& v1, const V& v2, const V& v
 
 // Measured on Sapphire Rapids, sgemm: C +9 % at 512 to 2048, B +5 to 9 % at 1024 and 2048, where a
 // panel of B exceeds L1. (B in place: the next panel of the same rows, sgemm M = 3 and 4, N = K = 4096: +50 %.)
-// In-order RISC-V cores are not measured and have no baseline prefetch.
-#if defined(__x86_64__) || defined(__i386__)
-inline constexpr bool kPrefetch = !TESSERA_BACKEND_SCALAR;
-#else
-inline constexpr bool kPrefetch = false;
-#endif
 inline constexpr index_t kPrefetchSteps = 8;  // how far ahead of k, in packed B
 
 // Asks for R rows of C of the next tile, a row every few steps of k: all at once, they would fill the

@@ -90,19 +90,15 @@ TESSERA_INLINE float sum_in_vectors(index_t n, F fold) {
 // sum = fold.operator()<kAll>(d, sum, i, count) for vectors of elements [i, i + count) of n, which are all lanes where
 // kAll; what it returns in other lanes does not count. Then the sum of all lanes.
 //
-// On RVV the 32 lanes are one register group of LMUL 4, 2 or 1, or two of LMUL 4 with vectors of 128 bits. kWork: what
-// `fold` does with its vectors keeps so many constants that with LMUL 4 it would spill: there it gets twice as many groups
-// of LMUL 2. (Softmax, clang 22, 2026-11, instructions per element with vectors of 128 bits: 4.1, with LMUL 4 4.7. Keeping
-// constants from leaving the loop by an empty asm for each made clang set the vector length again behind each; loading
-// them behind one asm made it load all of them first, and spill what it had loaded.)
-template <bool kWork = false, class F>
+// On RVV the 32 lanes are one register group of LMUL 4, 2 or 1, or two of LMUL 4 with vectors of 128 bits.
+template <class F>
 TESSERA_INLINE float lane_sum(index_t n, F fold) {
   using lane_sums::sum_in_vectors;
   constexpr size_t kMost = max_lanes(Tag<float>());
   const size_t each = lanes(Tag<float>());
   if constexpr (kHasLmul) {
-    if (each == 4) return sum_in_vectors<kWork ? 2 : 4, kWork ? 4 : 2, true>(n, fold);
-    if (each == 8) return sum_in_vectors<kWork ? 2 : 4, kWork ? 2 : 1, true>(n, fold);
+    if (each == 4) return sum_in_vectors<4, 2, true>(n, fold);
+    if (each == 8) return sum_in_vectors<4, 1, true>(n, fold);
     if (each == 16) return sum_in_vectors<2, 1, true>(n, fold);
     if (each == 32) return sum_in_vectors<1, 1, true>(n, fold);
     return sum_in_vectors<1, 1, false>(n, fold);

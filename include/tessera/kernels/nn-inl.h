@@ -24,8 +24,8 @@ TESSERA_BEGIN_TARGET
 inline detail::NnKernels nn_kernels() {
   detail::NnKernels kernels{.load = &rows::load_row,
                             .store = &rows::store_row,
-                            .softmax = &softmax::softmax,
-                            .log_softmax = &softmax::log_softmax,
+                            .softmax = &softmax::softmax<false>,
+                            .log_softmax = &softmax::softmax<true>,
                             .rms_norm = &norm::normalize<false>,
                             .layer_norm = &norm::normalize<true>,
                             .rope_halves = &rope::halves,

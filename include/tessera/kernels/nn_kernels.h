@@ -14,17 +14,29 @@ namespace tessera::detail {
 using LoadRow = void (*)(DType dtype, const void* from, index_t stride, float* to, index_t n);
 using StoreRow = void (*)(const float* from, DType dtype, void* to, index_t stride, index_t n);
 
-// y may be x.
-using SoftmaxKernel = void (*)(const float* x, float* y, index_t n, float scale);
-
-// y[i] = (x[i] - mean) / sqrt(mean square + epsilon) * weight[i] + bias[i]; weight and bias may be null. y may be x.
-struct NormRow {
-  const float *x, *weight, *bias;
+// `rows` rows of n numbers. y may be x. `line`: room for n numbers, or null; with it y goes past the caches.
+struct SoftmaxRows {
+  const float* x;
+  index_t x_stride;
   float* y;
-  index_t n;
-  float epsilon;
+  index_t y_stride, rows, n;
+  float scale;
+  float* line;
 };
-using NormKernel = void (*)(const NormRow& row);
+using SoftmaxKernel = void (*)(const SoftmaxRows& rows);
+
+// `rows` rows of n numbers: y[i] = (x[i] - mean) / sqrt(mean square + epsilon) * weight[i] + bias[i]; weight and bias may be
+// null. y may be x. `streams`: y goes past the caches.
+struct NormRows {
+  const float* x;
+  index_t x_stride;
+  const float *weight, *bias;
+  float* y;
+  index_t y_stride, rows, n;
+  float epsilon;
+  bool streams;
+};
+using NormKernel = void (*)(const NormRows& rows);
 
 // `pairs` pairs of x turned by angles with these cosines and sines. y may be x.
 using RopeKernel = void (*)(const float* x, const float* cos, const float* sin, float* y,

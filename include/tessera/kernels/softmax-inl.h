@@ -3,7 +3,9 @@
 // Softmax of a row of f32: its maximum, the exponentials and their sum, one product each. A row is in L1 from the first
 // of the three passes on.
 //
-// Sapphire Rapids, 2026-11, in turns with XNNPACK and oneDNN: 4096 x 4096 10.1, 8.1, 7.2 GB/s; 32 x 1024 33, 35, 23.
+// Sapphire Rapids, 2026-11, in turns with XNNPACK and oneDNN, row by row in three passes: 4096 x 4096 10.1, 8.1, 7.2 GB/s;
+// 32 x 1024 33, 35, 23. Zen 3 (AVX2, 3.2 GHz, 32 MB of L3), 2026-11-22, likewise: 10.7, 9.9, 7.6 and 20.9, 22.0, 12.3. As it
+// is now, in turns with that: 32 x 1024 in .76 of the time, 4096 x 4096 in .6 to .75 (.76 without asking for the next row).
 
 #if defined(TESSERA_KERNELS_SOFTMAX_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef TESSERA_KERNELS_SOFTMAX_INL_H_
@@ -12,12 +14,15 @@
 #define TESSERA_KERNELS_SOFTMAX_INL_H_
 #endif
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <limits>
 
 #include "tessera/core/view.h"
 #include "tessera/kernels/lane_sums-inl.h"
 #include "tessera/kernels/math-inl.h"
+#include "tessera/kernels/nn_kernels.h"
 #include "tessera/kernels/vectors-inl.h"
 #include "tessera/simd/accumulators-inl.h"
 #include "tessera/simd/simd-inl.h"
@@ -26,42 +31,45 @@ TESSERA_BEGIN_TARGET
 
 namespace softmax {
 
+using detail::SoftmaxRows;
+
 inline constexpr int kLmul = kHasLmul ? 8 : 1;
 
-// Of numbers; NaN does not count. -infinity if there are none, never -0.
-inline float largest(const float* x, index_t n) {
+// Of numbers; NaN does not count. -infinity if there are none, never -0. After the first `head` elements, fewer than a
+// vector, whole vectors follow. also.operator()<kAll>(d, i, count) for each vector, of the elements [i, i + count).
+template <class F>
+TESSERA_INLINE float largest(const float* x, index_t n, index_t head, F also) {
   const Tag<float, kLmul> d;
   const auto step = static_cast<index_t>(lanes(d));
   const auto lowest = set(d, -std::numeric_limits<float>::infinity());
   // Independent maxima hide the latency; a group of registers has work enough.
   return with_accumulators<kHasLmul ? 1 : 4>(d, [&](auto&... most) TESSERA_LAMBDA {
     ((most = lowest), ...);
+    auto all = lowest;
+    const auto part = [&](index_t i, index_t end) TESSERA_LAMBDA {
+      const auto left = static_cast<size_t>(end - i);
+      all = select(first_n(d, left), max(load_n(d, x + i, left), all), all);
+      also.template operator()<false>(d, i, left);
+    };
+    const auto whole = [&](auto& into, index_t i) TESSERA_LAMBDA {
+      into = max(load(d, x + i), into);
+      also.template operator()<true>(d, i, static_cast<size_t>(step));
+    };
+    if (head > 0) part(0, head);
     constexpr auto kCount = static_cast<index_t>(sizeof...(most));
-    index_t i = 0;
+    index_t i = head;
     for (; i + kCount * step <= n; i += kCount * step) {
       index_t at = i;
-      ((most = max(load(d, x + at), most), at += step), ...);
+      ((whole(most, at), at += step), ...);
     }
-    auto all = lowest;
-    for (; i + step <= n; i += step) all = max(load(d, x + i), all);
-    if (i < n) {
-      const auto left = static_cast<size_t>(n - i);
-      all = select(first_n(d, left), max(load_n(d, x + i, left), all), all);
-    }
+    for (; i + step <= n; i += step) whole(all, i);
+    if (i < n) part(i, n);
     ((all = max(most, all)), ...);
     return reduce_max(d, all);
   });
 }
-
-// What is subtracted from each element. Of a row of -infinity: 0, so that all exponentials are 0.
-inline float offset_of(const float* x, index_t n) {
-  const float most = largest(x, n);
-  return most == -std::numeric_limits<float>::infinity() ? 0.0f : most;
-}
-
-template <bool kAll, class D>
-TESSERA_INLINE Vec<D> logits(D d, const float* x, size_t n, float offset, float scale) {
-  return mul_scalar(d, scale, sub(load_part<kAll>(d, x, n), set(d, offset)));
+inline float largest(const float* x, index_t n) {
+  return largest(x, n, 0, []<bool kAll, class D>(D, index_t, size_t) TESSERA_LAMBDA {});
 }
 
 // e^x = 2^(x / ln 2).
@@ -72,38 +80,95 @@ inline float to_powers_of_two(float scale) {
   return result;
 }
 
-// y may be x.
-inline void softmax(const float* x, float* y, index_t n, float scale) {
-  const float offset = offset_of(x, n), scale2 = to_powers_of_two(scale);
-  const float sum = lane_sum<true>(
-      n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
-        const auto e = exp2_normal(d, logits<kAll>(d, x + i, count, offset, scale2));
-        store_part<kAll>(d, e, y + i, count);
-        return add(part, e);
-      });
-  const float factor = sum == 0 ? 0.0f : 1 / sum;
-  const Tag<float, kLmul> d;
-  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-    store_part<kAll>(d, mul_scalar(d, factor, load_part<kAll>(d, y + i, count)), y + i, count);
-  });
+inline float log_of(float x) {
+  const Tag<float> d;
+  store_n(d, log(d, set(d, x)), &x, 1);
+  return x;
 }
 
-inline void log_softmax(const float* x, float* y, index_t n, float scale) {
-  const float offset = offset_of(x, n), scale2 = to_powers_of_two(scale);
-  float sum = lane_sum<true>(
-      n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
-        return add(part, exp2_normal(d, logits<kAll>(d, x + i, count, offset, scale2)));
-      });
-  if (sum == 0) {
-    sum = 1;
+// The sum of the powers of two of (x - offset) * scale, which go to y if kStore. Meanwhile `next` is asked for.
+//
+// On RVV the sums of what is stored are a loop of their own, so that the powers, which need the most registers, are
+// computed in groups of four, one at a time: clang 22 then makes constants anew where they are needed, and else spills
+// them. (2026-11, instructions per element of all of softmax, VLEN 128 to 1024: 2.3, 1.3, .79, .56; as one loop, in
+// groups of as many registers as 32 virtual lanes have, 4.7, 1.2, .95, .90; of at most two, 4.8, 1.7, .95, .90.)
+template <bool kStore>
+TESSERA_INLINE float powers(const float* x, float* y, index_t n, float offset, float scale,
+                            const float* next) {
+  const float least = -127 / scale;
+  const auto power = [=]<bool kAll, class D>(D d, index_t i, size_t count) TESSERA_LAMBDA {
+    if constexpr (kPrefetch) __builtin_prefetch(next + i, 0, 2);
+    const auto below = add(load_part<kAll>(d, x + i, count), set(d, -offset));
+    const auto e = exp2_normal(d, below, scale, least);
+    if constexpr (kStore) store_part<kAll>(d, e, y + i, count);
+    return e;
+  };
+  constexpr bool kApart = kStore && kHasLmul;
+  if constexpr (kApart) {
+    const Tag<float, kApart ? 4 : 1> d;
+    for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+      power.template operator()<kAll>(d, i, count);
+    });
   }
-  const Tag<float> one;
-  store_n(one, log(one, set(one, sum)), &sum, 1);
-  const Tag<float, kLmul> d;
-  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-    const auto z = logits<kAll>(d, x + i, count, offset, scale);
-    store_part<kAll>(d, sub(z, set(d, sum)), y + i, count);
-  });
+  return lane_sum(
+      n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
+        if constexpr (kApart) {
+          return add(part, load_part<kAll>(d, y + i, count));
+        } else {
+          return add(part, power.template operator()<kAll>(d, i, count));
+        }
+      });
+}
+
+// Row by row. The maximum of the next row is found while the results of one are stored: those wait for stores, the maximum
+// for loads.
+template <bool kLog, bool kStream>
+void run(const SoftmaxRows& rows) {
+  constexpr float kInf = std::numeric_limits<float>::infinity();
+  const SoftmaxRows r = rows;  // in registers: the compiler can't know that results are not it
+  const float scale = to_powers_of_two(r.scale);
+  float most = largest(r.x, r.n);
+  for (index_t i = 0; i < r.rows; ++i) {
+    const bool last = i + 1 == r.rows;
+    const float* const x = r.x + i * r.x_stride;
+    const float* const next = last ? x : x + r.x_stride;
+    float* const y = r.y + i * r.y_stride;
+    float* const e = kStream ? r.line : y;
+    // Of a row of -infinity: 0, so that all powers are 0.
+    const float offset = most == -kInf ? 0.0f : most;
+    const float sum = powers<!kLog>(x, e, r.n, offset, scale, r.n <= kMostPrefetched ? next : x);
+    const float factor = sum == 0 ? 0.0f : 1 / sum, log_sum = kLog && sum != 0 ? log_of(sum) : 0;
+    const auto finish = [=]<bool kAll, class D>(D d, index_t j, size_t count) TESSERA_LAMBDA {
+      const auto result = [&]() TESSERA_LAMBDA {
+        if constexpr (!kLog) return mul_scalar(d, factor, load_part<kAll>(d, e + j, count));
+        const auto below = sub(load_part<kAll>(d, x + j, count), set(d, offset));
+        return sub(mul_scalar(d, r.scale, below), set(d, log_sum));
+      }();
+      store_result<kStream, kAll>(d, result, y + j, count);
+    };
+    const index_t head = kStream ? std::min(before_stream(y), r.n) : 0;
+    if (!last) {
+      most = largest(next, r.n, head, finish);
+      continue;
+    }
+    const Tag<float, kLmul> d;
+    if (head > 0) finish.template operator()<false>(d, 0, static_cast<size_t>(head));
+    for_vectors(d, head, r.n, [&]<bool kAll>(index_t j, size_t count) TESSERA_LAMBDA {
+      finish.template operator()<kAll>(d, j, count);
+    });
+  }
+}
+
+template <bool kLog>
+void softmax(const SoftmaxRows& rows) {
+  if constexpr (kStreams) {
+    if (rows.line != nullptr) {
+      run<kLog, true>(rows);
+      std::atomic_thread_fence(std::memory_order_seq_cst);
+      return;
+    }
+  }
+  run<kLog, false>(rows);
 }
 
 }  // namespace softmax

@@ -23,7 +23,7 @@ TESSERA_BEGIN_TARGET
 
 inline detail::TensorKernels tensor_kernels() {
   return {.channel_sum = &norm::sum,
-          .channel_squares = &norm::squares<true>,
+          .channel_squares = &norm::squares,
           .normalize_channel = &group_norm::normalize_channel,
           .add_positions = &group_norm::add_positions<false>,
           .add_squares = &group_norm::add_positions<true>,

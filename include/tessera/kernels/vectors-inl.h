@@ -10,6 +10,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 
 #include "tessera/core/view.h"
 #include "tessera/simd/simd-inl.h"
@@ -41,6 +42,35 @@ TESSERA_INLINE void store_part(D d, Vec<D> v, Lane<D>* to, size_t n) {
     store_n(d, v, to, n);
   }
 }
+
+// Whether results can go past the caches, and that such as do pay off.
+inline constexpr bool kStreams = !kHasLmul && !TESSERA_BACKEND_SCALAR;
+
+// Elements before the first that stream() takes: fewer than a vector.
+inline index_t before_stream(const float* y) {
+  const auto at = static_cast<index_t>(reinterpret_cast<std::uintptr_t>(y) / sizeof(float));
+  const auto step = static_cast<index_t>(lanes(Tag<float>()));
+  return (step - at % step) % step;
+}
+
+// Whole vectors past the caches, if kStream.
+template <bool kStream, bool kWhole, class D>
+TESSERA_INLINE void store_result(D d, Vec<D> v, Lane<D>* to, size_t n) {
+  if constexpr (kStream && kWhole) {
+    stream(d, v, to);
+  } else {
+    store_part<kWhole>(d, v, to, n);
+  }
+}
+
+// Whether to ask for lines before they are read. In-order RISC-V cores are not measured and have no baseline prefetch.
+#if defined(__x86_64__) || defined(__i386__)
+inline constexpr bool kPrefetch = !TESSERA_BACKEND_SCALAR;
+#else
+inline constexpr bool kPrefetch = false;
+#endif
+// The longest rows that are asked for as a whole: they are in L2 beside others.
+inline constexpr index_t kMostPrefetched = 16384;
 
 TESSERA_END_TARGET
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "tessera/config.h"
+#include "tessera/core/cache.h"
 #include "tessera/core/context.h"
 #include "tessera/core/dtype.h"
 #include "tessera/core/scratch.h"
@@ -40,6 +41,15 @@ inline void* mutable_element(const TensorMemory& t, index_t i, index_t j = 0, in
 // Rows that kernels can read and write where they are.
 inline bool is_f32_rows(const TensorMemory& t) {
   return t.dtype == DType::kF32 && (t.strides[1] == 1 || t.extents[1] == 1);
+}
+
+// Whether results go past the caches: rows of f32 that are shorter than caches are, of a matrix that is larger than they
+// are, so that its lines would be read before they are written, and push others out. Not where those of x were just read.
+inline bool streams(const TensorMemory& x, const TensorMemory& y) {
+  constexpr index_t kMostColumns = 16384;
+  const auto bytes = static_cast<std::size_t>(y.extents[0] * y.extents[1]) * sizeof(float);
+  const std::size_t l3 = machine_caches().l3.bytes;
+  return l3 != 0 && bytes > l3 && y.extents[1] <= kMostColumns && x.data != y.data;
 }
 
 // Row i as f32: in place, or the first n elements of it in `line`.

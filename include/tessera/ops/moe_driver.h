@@ -119,7 +119,7 @@ TESSERA_LIBRARY_FUNCTION void checked_route(const RouteProblem& p) {
     float* const selection = scores + count;
     const float* const logits = load_row(kernels.nn, p.logits, t, count, selection);
     if (o.scores == RouterScores::kSoftmax) {
-      kernels.nn.softmax(logits, scores, count, 1);
+      kernels.nn.softmax({logits, 0, scores, 0, 1, count, 1, nullptr});
     } else {
       kernels.nn.of(UnaryOp::kSigmoid)(logits, scores, count);
     }

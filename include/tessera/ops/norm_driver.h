@@ -119,6 +119,14 @@ TESSERA_LIBRARY_FUNCTION void checked_norm(const NormProblem& p) {
   const float* const weight = f32_vector(kernels, o.weight, scratch.shared());
   const float* const bias = f32_vector(kernels, o.bias, scratch.shared() + cols);
   const auto kernel = p.mean ? kernels.layer_norm : kernels.rms_norm;
+  if (in_place) {
+    const bool streamed = streams(p.x, p.y);
+    return runs.run_together([&](index_t first, index_t count, index_t) {
+      kernel({static_cast<const float*>(element(p.x, first)), p.x.strides[0], weight, bias,
+              static_cast<float*>(mutable_element(p.y, first)), p.y.strides[0], count, cols,
+              o.epsilon, streamed});
+    });
+  }
   runs.run([&](index_t i, index_t task) {
     float* const line = scratch.of(task);
     const float* from = load_row(kernels, p.x, i, cols, line);
@@ -132,7 +140,7 @@ TESSERA_LIBRARY_FUNCTION void checked_norm(const NormProblem& p) {
       }
     }
     float* const to = p.codes != nullptr ? line : row_to_write(p.y, i, line);
-    kernel({from, weight, bias, to, cols, o.epsilon});
+    kernel({from, 0, weight, bias, to, 0, 1, cols, o.epsilon, false});
     if (p.codes != nullptr) return quantize_results(*p.codes, to, i, o.scaling);
     store_row(kernels, to, p.y, i, cols);
   });

@@ -26,11 +26,18 @@ struct RowRuns {
 
   index_t tasks() const { return (rows + each - 1) / each; }
 
-  // f(i, task) for each row i, on the executor of the context if there is one.
+  // f(first, count, task) for each run, of the rows [first, first + count), on the executor of the context if there is one.
+  template <class F>
+  void run_together(F f) const {
+    executor.parallel_for(
+        tasks(), [&](index_t task) { f(task * each, std::min(rows - task * each, each), task); });
+  }
+
+  // f(i, task) for each row i.
   template <class F>
   void run(F f) const {
-    executor.parallel_for(tasks(), [&](index_t task) {
-      for (index_t i = task * each; i < std::min(rows, (task + 1) * each); ++i) f(i, task);
+    run_together([&](index_t first, index_t count, index_t task) {
+      for (index_t i = first; i < first + count; ++i) f(i, task);
     });
   }
 };

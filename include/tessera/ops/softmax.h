@@ -18,7 +18,7 @@
 namespace tessera::inline TESSERA_ABI {
 
 struct SoftmaxOptions {
-  float scale = 1;  // of the elements, positive: 1 / temperature, or 1 / sqrt(head size)
+  float scale = 1;  // of the elements, at least 2^-100: 1 / temperature, or 1 / sqrt(head size)
   std::span<const std::int32_t> lengths{};  // of the rows: how many elements count; none: all
   Context* context = nullptr;
 };
@@ -67,10 +67,10 @@ void softmax(const char* function, bool log, const X& x, const Y& y, const Softm
 // +infinity makes all results of its row NaN.
 //
 // Rows are shared out to the context's executor. bf16, f16 and rows without unit stride take 4 * cols bytes of scratch
-// per task. Empty matrices do nothing.
+// per task, and so do matrices larger than the last cache, whose results are stored past it. Empty matrices do nothing.
 //
 // Errors (tessera::Error, before anything is written): y of other extents than x, negative extents, null data, sizes
-// that overflow, y that overlaps itself, or x without being the same; a scale that is not positive and finite; lengths
+// that overflow, y that overlaps itself, or x without being the same; a scale below 2^-100 or not finite; lengths
 // below 0, above cols or not one per row.
 template <class X, class Y>
 void softmax(const X& x, const Y& y, const SoftmaxOptions& options = {}) {

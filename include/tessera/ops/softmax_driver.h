@@ -24,8 +24,8 @@ inline void check_softmax(const SoftmaxProblem& p) {
   check_result_extents(p.function, p.y, p.x.extents, ", those of x");
   check_apart(p.function, {"y", p.y}, {"x", p.x}, true);
   const float scale = p.options.scale;
-  if (!(scale > 0 && scale <= std::numeric_limits<float>::max())) {
-    fail(p.function, "options.scale", "a positive, finite number", std::to_string(scale));
+  if (!(scale >= 0x1p-100f && scale <= std::numeric_limits<float>::max())) {
+    fail(p.function, "options.scale", "a finite number of at least 2^-100", std::to_string(scale));
   }
   const index_t rows = p.x.extents[0], cols = p.x.extents[1];
   const auto count = static_cast<index_t>(p.options.lengths.size());
@@ -59,15 +59,23 @@ TESSERA_LIBRARY_FUNCTION void checked_softmax(const SoftmaxProblem& p) {
   const index_t cols = p.x.extents[1];
   const RowRuns runs(context, p.x.extents[0], cols);
   const bool in_place = is_f32_rows(p.x) && is_f32_rows(p.y);
-  const RowScratch scratch(context, 0, runs.tasks(), in_place ? 0 : cols, p.function);
+  const bool streamed = in_place && p.options.lengths.empty() && streams(p.x, p.y);
+  const RowScratch scratch(context, 0, runs.tasks(), in_place && !streamed ? 0 : cols, p.function);
   const auto kernel = p.log ? kernels.log_softmax : kernels.softmax;
+  if (in_place && p.options.lengths.empty()) {
+    return runs.run_together([&](index_t first, index_t count, index_t task) {
+      kernel({static_cast<const float*>(element(p.x, first)), p.x.strides[0],
+              static_cast<float*>(mutable_element(p.y, first)), p.y.strides[0], count, cols,
+              p.options.scale, streamed ? scratch.of(task) : nullptr});
+    });
+  }
   const float masked = p.log ? -std::numeric_limits<float>::infinity() : 0.0f;
   runs.run([&](index_t i, index_t task) {
     const index_t n =
         p.options.lengths.empty() ? cols : p.options.lengths[static_cast<std::size_t>(i)];
     float* const line = scratch.of(task);
     float* const to = row_to_write(p.y, i, line);
-    kernel(load_row(kernels, p.x, i, n, line), to, n, p.options.scale);
+    kernel({load_row(kernels, p.x, i, n, line), 0, to, 0, 1, n, p.options.scale, nullptr});
     store_row(kernels, to, p.y, i, n);
     if (n < cols) fill_row(p.y, i, n, masked);
   });

@@ -111,15 +111,17 @@ float exp(float x) {
   return impl::exp_in_range<kFused>(impl::max_of(-104, impl::min_of(89, x)));
 }
 
+// 2^(x * scale), least = -127 / scale.
 template <bool kFused = true>
-float exp2_normal(float x) {
-  x = impl::max_of(-127, x);
+float exp2_normal(float x, float scale, float least) {
+  x = impl::max_of(least, x);
   constexpr float kShift = 0x1.8p23f + 127;
-  const float shifted = x + kShift;
-  const float f = x - (shifted - kShift);
-  const float y = impl::polynomial<kFused>(f, 1, 0x1.62e42ap-1f, 0x1.ebf9c2p-3f, 0x1.c6b6dap-5f,
+  const float shifted = mul_add<kFused>(scale, x, kShift);
+  const float f = mul_add<kFused>(scale, x, kShift - shifted);
+  const float power = impl::power_of(std::bit_cast<std::uint32_t>(shifted));
+  const float p = impl::polynomial<kFused>(f, 0x1.62e42ap-1f, 0x1.ebf9c2p-3f, 0x1.c6b6dap-5f,
                                            0x1.3ce8b2p-7f, 0x1.5bd97cp-10f);
-  return product(y, impl::power_of(std::bit_cast<std::uint32_t>(shifted)));
+  return mul_add<kFused>(product(f, power), p, power);
 }
 
 template <bool kFused = true>

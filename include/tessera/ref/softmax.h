@@ -25,7 +25,8 @@ void softmax_row(const View<const X, 1>& x, const View<Y, 1>& y, float scale, in
   most = most == -kInf ? 0 : most + 0.0f;  // not -0
   const auto below = [&](index_t i) { return static_cast<float>(x(i)) - most; };
   const float scale2 = product(scale, 0x1.715476p+0f);  // to powers of two: 1 / ln 2
-  const auto power = [&](index_t i) { return exp2_normal<kFused>(product(below(i), scale2)); };
+  const float least = -127 / scale2;                    // where powers become 0
+  const auto power = [&](index_t i) { return exp2_normal<kFused>(below(i), scale2, least); };
   const float sum = lane_sum(length, [&](float part, index_t i) { return part + power(i); });
   const float factor = sum == 0 ? 0 : 1 / sum, log_sum = sum == 0 ? 0 : ref::log<kFused>(sum);
   for (index_t i = 0; i < length; ++i) {
