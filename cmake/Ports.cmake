@@ -14,11 +14,12 @@ function(tessera_add_port name)
 endfunction()
 
 # The ctest entry port-<name>: `COMMAND loader program arguments...`, with TESSERA_TEST_PORTS, as the loader is that of a library of
-# Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>.
+# Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>. A WRAPPER is a command
+# that runs the rest of the line, emulator included, as it needs to.
 function(tessera_add_port_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS;WRAPPER")
   if(NOT CMAKE_CROSSCOMPILING)
-    add_test(NAME port-${name} COMMAND ${arg_COMMAND})
+    add_test(NAME port-${name} COMMAND ${arg_WRAPPER} ${arg_COMMAND})
     set_tests_properties(port-${name} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
     return()
   endif()
@@ -29,7 +30,7 @@ function(tessera_add_port_test name)
   endif()
   foreach(vlen ${arg_VLENS})
     set(cpu "rv64,v=true,vext_spec=v1.0,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
-    add_test(NAME port-${name}-vlen${vlen} COMMAND "${qemu}" -cpu "${cpu}" ${arg_COMMAND})
+    add_test(NAME port-${name}-vlen${vlen} COMMAND ${arg_WRAPPER} "${qemu}" -cpu "${cpu}" ${arg_COMMAND})
     set_tests_properties(port-${name}-vlen${vlen} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
   endforeach()
 endfunction()

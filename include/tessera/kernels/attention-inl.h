@@ -22,6 +22,7 @@
 #include "tessera/kernels/attention_kernels.h"
 #include "tessera/kernels/convert-inl.h"
 #include "tessera/kernels/epilogue-inl.h"
+#include "tessera/kernels/lane_sums-inl.h"
 #include "tessera/kernels/math-inl.h"
 #include "tessera/kernels/vectors-inl.h"
 #include "tessera/kernels/weights-inl.h"
@@ -41,7 +42,7 @@ using detail::KeyCode;
 using RowTag = Tag<float, kHasLmul ? 4 : 1>;
 
 inline constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e43p-1f;
-inline constexpr index_t kSumLanes = 32;
+inline constexpr index_t kSumLanes = lane_sums::kVirtualLanes;
 
 // 2^x of x <= 0, which is never subnormal: 0 below -126.5. Error < 0.8 ulp. Minimax as in math-inl.h, with a relative
 // error of 2^-26.2.
@@ -72,29 +73,6 @@ TESSERA_INLINE float of_scalar(float x, F f) {
   float y;
   store_n(d, f(d, set(d, x)), &y, 1);
   return y;
-}
-
-// Column j of 32 adds up p[j], p[j + 32], .. in order; the columns are added as a tree of halves. No element is -0.
-TESSERA_INLINE float sum_of_weights(const float* p, index_t n) {
-  const Tag<float> d;
-  const auto step = static_cast<index_t>(lanes(d));
-  alignas(64) float columns[kSumLanes];
-  for (index_t j = 0; j < kSumLanes; j += step) {
-    const auto left = static_cast<size_t>(kSumLanes - j);
-    auto sum = load_n(d, p + j, left);
-    for (index_t i = kSumLanes; i < n; i += kSumLanes) sum = add(sum, load_n(d, p + i + j, left));
-    store_n(d, sum, columns + j, left);
-  }
-  index_t count = kSumLanes;
-  while (count > step) {
-    count /= 2;
-    for (index_t j = 0; j < count; j += step) {
-      const auto left = static_cast<size_t>(count - j);
-      store_n(d, add(load_n(d, columns + j, left), load_n(d, columns + count + j, left)),
-              columns + j, left);
-    }
-  }
-  return reduce_add(d, load_n(d, columns, static_cast<size_t>(count)));
 }
 
 inline float largest_of(const float* s, index_t n) {
@@ -198,13 +176,15 @@ inline void weigh_row(const AttentionScores& a, index_t r) {
   const float before = a.sums.exponents[r];
   const float largest = std::ceil(largest_of(s + begin, end - begin) * scale);
   const float exponent = largest > before ? largest : before;
-  const RowTag d;
-  const auto subtrahend = set(d, exponent);
-  for_vectors(d, begin, end, [&]<bool kWhole>(index_t i, size_t n) TESSERA_LAMBDA {
-    const auto x = sub(mul_scalar(d, scale, load_part<kWhole>(d, s + i, n)), subtrahend);
-    store_part<kWhole>(d, exp2_of_negative(d, x), s + i, n);
-  });
-  const float sum = sum_of_weights(s + begin, end - begin);
+  // No weight is -0, so sums may start from 0.
+  const float sum = lane_sum<true>(
+      end - begin, [&]<bool kWhole>(auto d, auto sums, index_t i, size_t n) TESSERA_LAMBDA {
+        float* const at = s + begin + i;
+        const auto x = sub(mul_scalar(d, scale, load_part<kWhole>(d, at, n)), set(d, exponent));
+        const auto weights = exp2_of_negative(d, x);
+        store_part<kWhole>(d, weights, at, n);
+        return add(sums, weights);
+      });
   if (a.begin < begin) std::fill(s + a.begin, s + begin, 0.0f);
   if (end < a.end) std::fill(s + end, s + a.end, 0.0f);
   if (exponent == before) {

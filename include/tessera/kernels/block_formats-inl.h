@@ -305,9 +305,10 @@ void dequantize_q8_0(const std::byte* blocks, float* x, index_t count) {
     load_scales(blocks, sizeof(BlockQ8_0), n, scales);
     for (index_t i = 0; i < n; ++i, x += 32, blocks += sizeof(BlockQ8_0)) {
       const auto* const codes = reinterpret_cast<const int8_t*>(blocks + sizeof(f16));
+      const auto scale = set(d, scales[i]);
       for (size_t j = 0; j < 32; j += step) {
         const auto code = promote(di, dn, load_some<kFill>(dn, codes + j, 32 - j));
-        store_some<kFill>(d, mul(set(d, scales[i]), from_int(code)), x + j, 32 - j);
+        store_some<kFill>(d, mul(scale, from_int(code)), x + j, 32 - j);
       }
     }
   }

@@ -256,7 +256,9 @@ void run_block(const GemmBlock& block) {
         tile.shift = tile.width - tile.cols;
       }
       args.b = b + j - tile.shift;
-      args.b_ahead = block.b_in_place ? tile.width : kPrefetchSteps * args.b_stride;
+      args.b_ahead = block.b_ahead != 0 ? block.b_ahead
+                     : block.b_in_place ? tile.width
+                                        : kPrefetchSteps * args.b_stride;
       PrefetchAhead next_panel(
           next_b, next_width * panel_rows * static_cast<index_t>(sizeof(Element)), panels.count());
       for (index_t p = 0, i = 0; p < panels.count(); ++p) {

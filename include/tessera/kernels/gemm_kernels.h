@@ -112,6 +112,8 @@ struct GemmBlock {
   index_t b_col_stride;  // in place; tiles want 1
   index_t b_panel;       // columns per packed panel (NR when it was packed)
   index_t b_pad;         // the last packed panel is padded to a multiple of this
+  index_t
+      b_ahead;  // from what is read of B to what is prefetched meanwhile, in elements; 0: more of B
   DType b_dtype;  // of packed panels: bf16 and f16 are widened into b_wide, a panel at a time
   void* b_wide;   // [k, NR] elements
   void* c;

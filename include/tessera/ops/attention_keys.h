@@ -69,17 +69,30 @@ class KeyRows {
                               size_of(m.dtype));
   }
 
+  // Rows of a sequence, or of a page, without gaps.
+  bool is_dense() const {
+    return t_.memory.strides[3] == 1 && t_.memory.strides[2] == t_.memory.extents[3];
+  }
+
+  // What to add to p, in floats, to prefetch the rows from `token` of `tokens` on while a tile reads from p; 0: don't.
+  index_t ahead_of(const float* p, index_t token, index_t tokens) const {
+    if (token >= tokens || !is_dense()) return 0;
+    const auto bytes =
+        reinterpret_cast<std::intptr_t>(row(token)) - reinterpret_cast<std::intptr_t>(p);
+    return bytes / static_cast<std::intptr_t>(sizeof(float));
+  }
+
   // Rows [token, token + count) as f32, `to_stride` apart.
   void convert(index_t token, index_t count, float* to, index_t to_stride) const {
     const TensorMemory& m = t_.memory;
     while (count > 0) {
       const index_t n = std::min(count, run(token));
       const std::byte* from = row(token);
-      if (!t_.is_blocks && m.strides[3] == 1 && m.strides[2] == t_.dim && to_stride == t_.dim) {
-        convert_elements(from, to, n * t_.dim);
+      if (to_stride == t_.dim && is_dense()) {
+        convert_rows(from, to, n);
       } else {
         for (index_t i = 0; i < n; ++i) {
-          convert_row(offset(from, i * m.strides[2] * size_of(m.dtype)), to + i * to_stride);
+          convert_rows(offset(from, i * m.strides[2] * size_of(m.dtype)), to + i * to_stride, 1);
         }
       }
       token += n;
@@ -135,10 +148,11 @@ class KeyRows {
     gemm_.convert_a(t_.memory.dtype, from, stride, to, n, 0);
   }
 
-  void convert_row(const std::byte* from, float* to) const {
-    if (!t_.is_blocks) return convert_elements(from, to, t_.dim);
+  // n rows side by side.
+  void convert_rows(const std::byte* from, float* to, index_t n) const {
+    if (!t_.is_blocks) return convert_elements(from, to, n * t_.dim);
     const BlockFormatInfo format = info(t_.format);
-    const index_t blocks = t_.dim / format.block;
+    const index_t blocks = n * (t_.dim / format.block);
     if (dequantize_ != nullptr) return dequantize_(from, to, blocks);
     for (index_t i = 0; i < blocks; ++i) {
       ref::dequantize_block(t_.format, from + i * format.bytes, to + i * format.block,

@@ -46,12 +46,8 @@ inline void check_causal_conv1d(const CausalConv1dProblem& p) {
   check_operand(function, state, {batch, width - 1, channels, 1, 1},
                 ", the batch of x, the width less 1, the channels of x");
   if (state.memory.dtype != p.x.dtype) {
-    const auto type_name = [](DType type) {
-      return visit(type,
-                   []<class T>(DTypeTraits<T>) { return std::string(DTypeTraits<T>::kName); });
-    };
-    fail(function, state.name, "elements of " + type_name(p.x.dtype) + ", those of x",
-         type_name(state.memory.dtype));
+    fail(function, state.name, "elements of " + dtype_name(p.x.dtype) + ", those of x",
+         dtype_name(state.memory.dtype));
   }
   check_result_memory(function, state);
   for (const NamedTensor& other : {x, weights, y}) check_apart(function, state, other);
@@ -103,12 +99,7 @@ class CausalConv1d {
   static constexpr index_t kBlock = 512, kLongBlock = 4096, kRows = 16, kTokensPerTask = 128;
 
   index_t tokens_of(index_t b) const {
-    const auto& lengths = p_.options.lengths;
-    return lengths.empty() ? p_.x.extents[1] : lengths[static_cast<std::size_t>(b)];
-  }
-  static const void* at(const TensorMemory& t, index_t b, index_t token, index_t c) {
-    return offset(t.data,
-                  (b * t.strides[0] + token * t.strides[1] + c * t.strides[2]) * size_of(t.dtype));
+    return impl::tokens_of(p_.options.lengths, b, p_.x.extents[1]);
   }
   static bool is_f32_rows_of(const TensorMemory& t) {
     return t.dtype == DType::kF32 && (t.strides[2] == 1 || t.extents[2] == 1);
@@ -116,9 +107,9 @@ class CausalConv1d {
 
   // Inputs of token t, which may be before the first, as f32.
   void load_inputs(index_t b, index_t t, index_t c, index_t n, float* to) const {
-    if (t >= 0) return kernels_.load(p_.x.dtype, at(p_.x, b, t, c), p_.x.strides[2], to, n);
+    if (t >= 0) return kernels_.load(p_.x.dtype, element(p_.x, b, t, c), p_.x.strides[2], to, n);
     if (!p_.options.state.is_given()) return std::fill(to, to + n, 0.0f);
-    kernels_.load(state_.dtype, at(state_, b, history_ + t, c), state_.strides[2], to, n);
+    kernels_.load(state_.dtype, element(state_, b, history_ + t, c), state_.strides[2], to, n);
   }
 
   // Channels [c, c + n) of tokens [first, end).
@@ -145,7 +136,7 @@ class CausalConv1d {
       const index_t rows = std::min(end - t, !in_place_ ? rows_ : reads_x ? end - t : history_ - t);
       tessera::detail::CausalConvRows r{};
       if (reads_x) {
-        r.x = static_cast<const float*>(at(p_.x, b, t - history_, c));
+        r.x = static_cast<const float*>(element(p_.x, b, t - history_, c));
         r.x_stride = p_.x.strides[1];
       } else {
         for (index_t i = 0; i < history_ + rows; ++i) {
@@ -158,7 +149,7 @@ class CausalConv1d {
       r.weight_stride = w_in_place ? w.strides[1] : block_;
       r.width = width;
       r.bias = bias;
-      r.y = y_in_place_ ? static_cast<float*>(const_cast<void*>(at(p_.y, b, t, c))) : results;
+      r.y = y_in_place_ ? static_cast<float*>(mutable_element(p_.y, b, t, c)) : results;
       r.y_stride = y_in_place_ ? p_.y.strides[1] : block_;
       r.n = n;
       for (index_t row = 0; row < rows; row += kRows) {  // so that they are in a cache for silu
@@ -178,8 +169,7 @@ class CausalConv1d {
       float* const y = r.y + row * r.y_stride;
       if (p_.options.silu) kernels_.of(UnaryOp::kSilu)(y, y, r.n);
       if (y_in_place_) continue;
-      kernels_.store(y, p_.y.dtype, const_cast<void*>(at(p_.y, b, t + row, c)), p_.y.strides[2],
-                     r.n);
+      kernels_.store(y, p_.y.dtype, mutable_element(p_.y, b, t + row, c), p_.y.strides[2], r.n);
     }
   }
 
@@ -190,8 +180,9 @@ class CausalConv1d {
     for (index_t row = 0; row < history_; ++row) {
       const index_t t = tokens - history_ + row;  // below 0: in the state, `tokens` rows behind
       const TensorMemory& source = t < 0 ? state_ : p_.x;
-      const auto* from = static_cast<const std::byte*>(at(source, b, t < 0 ? row + tokens : t, c));
-      auto* to = static_cast<std::byte*>(const_cast<void*>(at(state_, b, row, c)));
+      const auto* from =
+          static_cast<const std::byte*>(element(source, b, t < 0 ? row + tokens : t, c));
+      auto* to = static_cast<std::byte*>(mutable_element(state_, b, row, c));
       if (source.strides[2] == 1 && state_.strides[2] == 1) {
         std::memcpy(to, from, static_cast<std::size_t>(n * size));
         continue;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -26,11 +27,14 @@ inline const tessera::detail::NnKernels& nn_kernels_for(const char* function,
   return kernels_for(function, context != nullptr ? context->target : std::nullopt).nn;
 }
 
-inline const void* element(const TensorMemory& t, index_t i, index_t j = 0) {
-  return offset(t.data, (i * t.strides[0] + j * t.strides[1]) * size_of(t.dtype));
+inline const void* element(const TensorMemory& t, index_t i, index_t j = 0, index_t k = 0,
+                           index_t l = 0) {
+  const index_t to = i * t.strides[0] + j * t.strides[1] + k * t.strides[2] + l * t.strides[3];
+  return offset(t.data, to * size_of(t.dtype));
 }
-inline void* mutable_element(const TensorMemory& t, index_t i, index_t j = 0) {
-  return const_cast<void*>(element(t, i, j));
+inline void* mutable_element(const TensorMemory& t, index_t i, index_t j = 0, index_t k = 0,
+                             index_t l = 0) {
+  return const_cast<void*>(element(t, i, j, k, l));
 }
 
 // Rows that kernels can read and write where they are.
@@ -94,6 +98,12 @@ inline void check_operand(const char* function, const NamedTensor& x,
   if (x.memory.extents == expected) return;
   fail(function, x.name, "extents " + text_of(expected, x.memory.rank) + why,
        text_of(x.memory.extents, x.memory.rank));
+}
+
+// options.epsilon, which is added to a mean of squares.
+inline void check_epsilon(const char* function, float epsilon) {
+  if (epsilon >= 0 && epsilon <= std::numeric_limits<float>::max()) return;
+  fail(function, "options.epsilon", "a finite number of at least 0", std::to_string(epsilon));
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <limits>
 #include <string>
 
 #include "tessera/core/check.h"
@@ -56,9 +54,7 @@ inline void check_gated_delta_rule(const GatedDeltaRuleProblem& p) {
   if (o.scale && !std::isfinite(*o.scale)) {
     fail(function, "options.scale", "a finite number", std::to_string(*o.scale));
   }
-  if (!(o.epsilon >= 0 && o.epsilon <= std::numeric_limits<float>::max())) {
-    fail(function, "options.epsilon", "a finite number of at least 0", std::to_string(o.epsilon));
-  }
+  check_epsilon(function, o.epsilon);
 }
 
 class GatedDeltaRule {
@@ -97,17 +93,10 @@ class GatedDeltaRule {
     index_t batch, head, j, n;
   };
 
-  static void* at(const TensorMemory& t, index_t a, index_t b, index_t c, index_t d = 0) {
-    const index_t to = a * t.strides[0] + b * t.strides[1] + c * t.strides[2] + d * t.strides[3];
-    return const_cast<std::byte*>(offset(t.data, to * size_of(t.dtype)));
-  }
-
   void columns(const Columns& c, float* scratch) const {
-    const auto& lengths = p_.options.lengths;
-    const index_t tokens =
-        lengths.empty() ? p_.q.extents[1] : lengths[static_cast<std::size_t>(c.batch)];
+    const index_t tokens = tokens_of(p_.options.lengths, c.batch, p_.q.extents[1]);
     if (tokens == 0) return;
-    auto* const state = static_cast<float*>(at(p_.state, c.batch, c.head, 0, c.j));
+    auto* const state = static_cast<float*>(mutable_element(p_.state, c.batch, c.head, 0, c.j));
     const index_t row_stride = p_.state.strides[2], col_stride = p_.state.strides[3];
     // A copy that is dense, as rows of columns may fall on few sets of the cache. For one token it would not pay.
     const bool copies = col_stride != 1 || tokens > 1;
@@ -128,7 +117,7 @@ class GatedDeltaRule {
   // Query or key of a token, as it is used.
   void load_unit(const TensorMemory& x, const Columns& c, index_t t, float* to) const {
     const index_t head = c.head / (heads_ / p_.q.extents[2]);
-    kernels_.load(x.dtype, at(x, c.batch, t, head), x.strides[3], to, key_size_);
+    kernels_.load(x.dtype, element(x, c.batch, t, head), x.strides[3], to, key_size_);
     if (p_.options.normalize) kernels_.l2_normalize(to, to, key_size_, p_.options.epsilon);
   }
 
@@ -142,17 +131,17 @@ class GatedDeltaRule {
     float* const values = keys + kTokens * key_size_;
     float* const results = values + kTokens * cols_;
     float* const update = results + kTokens * cols_;
-    kernels_.load(p_.gate.dtype, at(p_.gate, c.batch, first, c.head), p_.gate.strides[1], decays,
-                  count);
+    kernels_.load(p_.gate.dtype, element(p_.gate, c.batch, first, c.head), p_.gate.strides[1],
+                  decays, count);
     kernels_.of(UnaryOp::kExp)(decays, decays, count);
-    kernels_.load(p_.beta.dtype, at(p_.beta, c.batch, first, c.head), p_.beta.strides[1], rates,
-                  count);
+    kernels_.load(p_.beta.dtype, element(p_.beta, c.batch, first, c.head), p_.beta.strides[1],
+                  rates, count);
     for (index_t t = 0; t < count; ++t) {
       float* const query = queries + t * key_size_;
       load_unit(p_.q, c, first + t, query);
       for (index_t i = 0; i < key_size_; ++i) query[i] *= scale_;
       load_unit(p_.k, c, first + t, keys + t * key_size_);
-      kernels_.load(p_.v.dtype, at(p_.v, c.batch, first + t, c.head, c.j), p_.v.strides[3],
+      kernels_.load(p_.v.dtype, element(p_.v, c.batch, first + t, c.head, c.j), p_.v.strides[3],
                     values + t * cols_, c.n);
     }
     for (index_t t = 0; t <= count; ++t) {
@@ -176,8 +165,8 @@ class GatedDeltaRule {
       kernels_.delta_pass(pass);
     }
     for (index_t t = 0; t < count; ++t) {
-      kernels_.store(results + t * cols_, p_.y.dtype, at(p_.y, c.batch, first + t, c.head, c.j),
-                     p_.y.strides[3], c.n);
+      kernels_.store(results + t * cols_, p_.y.dtype,
+                     mutable_element(p_.y, c.batch, first + t, c.head, c.j), p_.y.strides[3], c.n);
     }
   }
 

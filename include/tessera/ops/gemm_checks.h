@@ -71,10 +71,6 @@ inline bool is_narrow(DType type) { return type == DType::kBF16 || type == DType
 // Packed A of integers is for a b of s8.
 inline DType packed_a_is_for(DType a) { return type_of_sums(a) == DType::kS32 ? DType::kS8 : a; }
 
-inline std::string dtype_name(DType type) {
-  return visit(type, [](auto traits) { return std::string(decltype(traits)::kName); });
-}
-
 inline void check_epilogue(const char* function, const GemmProblem& p, const MemoryView& c,
                            const AddressRange& c_range) {
   const DType sums = type_of_sums(p.a.dtype);

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -38,9 +37,7 @@ inline void check_group_norm(const GroupNormProblem& p) {
   const std::array<index_t, kMostAxes> one_each = {channels, 1, 1, 1, 1};
   if (o.weight.is_given()) check_operand(kName, weight, one_each, ", the channels of x");
   if (o.bias.is_given()) check_operand(kName, bias, one_each, ", the channels of x");
-  if (!(o.epsilon >= 0 && o.epsilon <= std::numeric_limits<float>::max())) {
-    fail(kName, "options.epsilon", "a finite number of at least 0", std::to_string(o.epsilon));
-  }
+  check_epsilon(kName, o.epsilon);
   check_operand(kName, y, p.x.extents, ", those of x");
   check_result_memory(kName, y);
   check_apart(kName, y, x, true);

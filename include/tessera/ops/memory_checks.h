@@ -27,6 +27,10 @@ inline const std::byte* offset(const void* p, index_t bytes) {
   return static_cast<const std::byte*>(p) + bytes;
 }
 
+inline std::string dtype_name(DType type) {
+  return visit(type, [](auto traits) { return std::string(decltype(traits)::kName); });
+}
+
 // A matrix as its memory.
 struct MemoryView {
   const void* data;
@@ -93,12 +97,8 @@ inline bool overlaps_itself(const MemoryView& v) {
   return s1 / divisor < v.extents[0] && s0 / divisor < v.extents[1];
 }
 
-// Conservative where ranges intersect, but exact for blocks of one row-major or column-major matrix:
-// columns of different blocks never meet.
-inline bool overlap(const MemoryView& x, const AddressRange& x_range, const MemoryView& y,
-                    const AddressRange& y_range) {
-  if (!x_range.meets(y_range)) return false;
-  if (x.dtype != y.dtype) return true;
+// Whether elements of x and y may be the same, for x and y whose lines of contiguous elements are the same distance apart.
+inline bool lines_meet(const MemoryView& x, const MemoryView& y) {
   for (int inner = 0; inner < 2; ++inner) {
     const int outer = 1 - inner;
     const index_t pitch = y.strides[outer], size = size_of(x.dtype);
@@ -112,6 +112,17 @@ inline bool overlap(const MemoryView& x, const AddressRange& x_range, const Memo
     if (column >= y.extents[inner] && column + x.extents[inner] <= pitch) return false;
   }
   return true;
+}
+
+// Conservative where ranges intersect, but exact for blocks of one row-major or column-major matrix, transposed or not:
+// columns of different blocks never meet.
+inline bool overlap(const MemoryView& x, const AddressRange& x_range, const MemoryView& y,
+                    const AddressRange& y_range) {
+  if (!x_range.meets(y_range)) return false;
+  if (x.dtype != y.dtype) return true;
+  const MemoryView x_transposed{
+      x.data, x.dtype, {x.extents[1], x.extents[0]}, {x.strides[1], x.strides[0]}};
+  return lines_meet(x, y) && lines_meet(x_transposed, y);
 }
 
 // A piece of memory that an argument refers to.

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -61,9 +60,7 @@ inline void check_norm(const NormProblem& p) {
   if (o.weight.is_given()) check_operand(p.function, weight, columns, ", the columns of x");
   if (o.bias.is_given()) check_operand(p.function, bias, columns, ", the columns of x");
   if (o.residual.is_given()) check_operand(p.function, residual, p.x.extents, ", those of x");
-  if (!(o.epsilon >= 0 && o.epsilon <= std::numeric_limits<float>::max())) {
-    fail(p.function, "options.epsilon", "a finite number of at least 0", std::to_string(o.epsilon));
-  }
+  check_epsilon(p.function, o.epsilon);
   const auto check_result = [&](const NamedTensor& result) {
     check_operand(p.function, result, p.x.extents, ", those of x");
     check_result_memory(p.function, result);

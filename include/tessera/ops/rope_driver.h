@@ -83,14 +83,10 @@ TESSERA_LIBRARY_FUNCTION void checked_rope(const RopeProblem& p) {
         p.options.positions.data != nullptr ? p.options.positions(batch, token) : token;
     const float* const cos = p.cos.data + position * p.cos.stride(0);
     const float* const sin = p.sin.data + position * p.sin.stride(0);
-    const auto at = [&](const TensorMemory& t, index_t head) {
-      const index_t to = batch * t.strides[0] + token * t.strides[1] + head * t.strides[2];
-      return offset(t.data, to * size_of(t.dtype));
-    };
     for (index_t head = 0; head < heads; ++head) {
       float* const line = scratch.of(task);
-      const void* const x = at(p.x, head);
-      void* const y = const_cast<std::byte*>(at(p.y, head));
+      const void* const x = element(p.x, batch, token, head);
+      void* const y = mutable_element(p.y, batch, token, head);
       const float* from = static_cast<const float*>(x);
       if (!x_in_place) {
         kernels.load(p.x.dtype, x, p.x.strides[3], line, size);

@@ -34,6 +34,11 @@ inline void check_lengths(const char* function, const char* operand,
   }
 }
 
+// Tokens of sequence b, of at most `most`.
+inline index_t tokens_of(std::span<const std::int32_t> lengths, index_t b, index_t most) {
+  return lengths.empty() ? most : lengths[static_cast<std::size_t>(b)];
+}
+
 }  // namespace tessera::inline TESSERA_ABI::impl
 
 #endif  // TESSERA_OPS_SEQUENCE_CHECKS_H_

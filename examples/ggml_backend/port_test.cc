@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ggml's own test of operations does not do: weights that a model keeps, two sessions, two threads, a fork, errors, and
+// the library loaded twice.
+//
+//   ggml_tessera_test DIRECTORY-OF-CPU-BACKENDS LIBGGML-TESSERA.SO
+#include <ggml-alloc.h>
+#include <ggml-backend.h>
+#include <ggml-cpp.h>
+#include <ggml.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using Floats = std::vector<float>;
+using Bytes = std::vector<std::byte>;
+
+constexpr std::int64_t kInputs = 512, kOutputs = 37, kMatrices = 3;
+
+#define EXPECT(condition)                                                        \
+  do {                                                                           \
+    if (!(condition)) {                                                          \
+      std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
+      std::exit(1);                                                              \
+    }                                                                            \
+  } while (false)
+
+Floats random_floats(std::int64_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  Floats x(static_cast<std::size_t>(count));
+  for (float& v : x) v = normal(generator);
+  return x;
+}
+
+// Random weights as bytes of a type.
+Bytes random_weights(ggml_type type, unsigned seed) {
+  const std::int64_t rows = kOutputs * kMatrices;
+  const Floats x = random_floats(rows * kInputs, seed), importance(kInputs, 1.0f);
+  Bytes data(static_cast<std::size_t>(rows) * ggml_row_size(type, kInputs));
+  ggml_quantize_chunk(type, x.data(), data.data(), 0, rows, kInputs, importance.data());
+  return data;
+}
+
+double distance(const Floats& a, const Floats& b) {
+  double difference = 0, length = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(static_cast<double>(a[i]) - static_cast<double>(b[i]), 2);
+    length += std::pow(static_cast<double>(b[i]), 2);
+  }
+  return difference / length;
+}
+
+// A tensor of a model, in memory of a device.
+struct Model {
+  Model(ggml_backend_dev_t device, ggml_type type, unsigned seed)
+      : context(ggml_init({ggml_tensor_overhead() * 2, nullptr, true})),
+        weights(ggml_new_tensor_3d(context.get(), type, kInputs, kOutputs, kMatrices)),
+        buffer(ggml_backend_alloc_ctx_tensors_from_buft(context.get(), ggml_backend_dev_buffer_type(device))) {
+    EXPECT(buffer != nullptr);
+    ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+    set(seed);
+  }
+  void set(unsigned seed) {
+    const Bytes data = random_weights(weights->type, seed);
+    ggml_backend_tensor_set(weights, data.data(), 0, data.size());
+  }
+
+  ggml_context_ptr context;
+  ggml_tensor* weights;
+  ggml_backend_buffer_ptr buffer;
+};
+
+struct Input {
+  ggml_tensor* tensor;
+  const void* data;
+};
+
+// Runs a graph on a backend. `result` gets what it computes.
+ggml_status run(ggml_backend_t backend,
+                const std::function<ggml_tensor*(ggml_context*, std::vector<Input>&)>& build, Floats* result) {
+  const ggml_context_ptr context(ggml_init({ggml_tensor_overhead() * 32 + ggml_graph_overhead(), nullptr, true}));
+  std::vector<Input> inputs;
+  ggml_tensor* const y = build(context.get(), inputs);
+  EXPECT(ggml_backend_supports_op(backend, y));
+  ggml_cgraph* const graph = ggml_new_graph(context.get());
+  ggml_build_forward_expand(graph, y);
+  const ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors(context.get(), backend));
+  ggml_backend_buffer_clear(buffer.get(), 0xff);
+  for (const Input& i : inputs) ggml_backend_tensor_set(i.tensor, i.data, 0, ggml_nbytes(i.tensor));
+  const ggml_status status = ggml_backend_graph_compute(backend, graph);
+  result->resize(static_cast<std::size_t>(ggml_nelements(y)));
+  ggml_backend_tensor_get(y, result->data(), 0, ggml_nbytes(y));
+  return status;
+}
+
+Floats product(ggml_backend_t backend, const Model& model, std::int64_t rows) {
+  const Floats x = random_floats(kInputs * rows, 7);
+  Floats y;
+  EXPECT(run(backend,
+             [&](ggml_context* c, std::vector<Input>& inputs) {
+               ggml_tensor* const t = ggml_new_tensor_2d(c, GGML_TYPE_F32, kInputs, rows);
+               inputs.push_back({t, x.data()});
+               return ggml_mul_mat(c, ggml_view_2d(c, model.weights, kInputs, kOutputs, model.weights->nb[1], model.weights->nb[2]),
+                                   t);
+             },
+             &y) == GGML_STATUS_SUCCESS);
+  return y;
+}
+
+Floats product_of_experts(ggml_backend_t backend, const Model& model, std::int64_t tokens) {
+  const Floats x = random_floats(kInputs * tokens, 8);
+  std::vector<std::int32_t> ids;
+  for (std::int64_t t = 0; t < tokens; ++t) ids.insert(ids.end(), {static_cast<int>(t % kMatrices), static_cast<int>((t + 1) % kMatrices)});
+  Floats y;
+  EXPECT(run(backend,
+             [&](ggml_context* c, std::vector<Input>& inputs) {
+               ggml_tensor* const t = ggml_new_tensor_3d(c, GGML_TYPE_F32, kInputs, 1, tokens);
+               ggml_tensor* const chosen = ggml_new_tensor_2d(c, GGML_TYPE_I32, 2, tokens);
+               inputs = {{t, x.data()}, {chosen, ids.data()}};
+               return ggml_mul_mat_id(c, model.weights, t, chosen);
+             },
+             &y) == GGML_STATUS_SUCCESS);
+  return y;
+}
+
+ggml_status rows_of(ggml_backend_t backend, const Model& model, std::int32_t last, Floats* y) {
+  const std::int32_t ids[] = {5, last};
+  return run(backend,
+             [&](ggml_context* c, std::vector<Input>& inputs) {
+               ggml_tensor* const t = ggml_new_tensor_1d(c, GGML_TYPE_I32, 2);
+               inputs.push_back({t, ids});
+               return ggml_get_rows(c, ggml_view_2d(c, model.weights, kInputs, kOutputs, model.weights->nb[1], 0), t);
+             },
+             y);
+}
+
+// Rounding of the activations, and for blocks that of both.
+constexpr double kMostDistance = 5e-4;
+
+void test_weights(ggml_backend_t ours, ggml_backend_t cpu, ggml_type type) {
+  ggml_backend_dev_t const device = ggml_backend_get_device(ours);
+  Model model(device, type, 1), peer(ggml_backend_get_device(cpu), type, 1);
+  for (const unsigned seed : {1u, 2u}) {  // the second time other values in the same memory
+    model.set(seed);
+    peer.set(seed);
+    for (const std::int64_t rows : {1, 3, 40}) {
+      EXPECT(distance(product(ours, model, rows), product(cpu, peer, rows)) < kMostDistance);
+      EXPECT(distance(product_of_experts(ours, model, rows), product_of_experts(cpu, peer, rows)) < kMostDistance);
+    }
+    Floats a, b;
+    EXPECT(rows_of(ours, model, 36, &a) == GGML_STATUS_SUCCESS);
+    EXPECT(rows_of(cpu, peer, 36, &b) == GGML_STATUS_SUCCESS);
+    EXPECT(a == b);
+    Bytes data(ggml_nbytes(model.weights));
+    ggml_backend_tensor_get(model.weights, data.data(), 0, data.size());
+    EXPECT(data == random_weights(type, seed));
+  }
+  EXPECT(distance(product(ours, model, 3), product(ours, Model(device, type, 1), 3)) > 0.1);
+}
+
+void set_threads(ggml_backend_t backend, int threads) {
+  ggml_backend_reg_t const reg = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
+  const auto set = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
+  EXPECT(set != nullptr);
+  set(backend, threads);
+}
+
+void test_sessions(ggml_backend_dev_t device) {
+  const ggml_backend_ptr first(ggml_backend_dev_init(device, nullptr)), second(ggml_backend_dev_init(device, nullptr));
+  const Model model(device, GGML_TYPE_Q4_K, 3);
+  set_threads(first.get(), 2);
+  set_threads(second.get(), 3);
+  const Floats expected = product(second.get(), Model(device, GGML_TYPE_Q4_K, 3), 40);
+  const auto work = [&](ggml_backend_t backend) {
+    for (int i = 0; i < 20; ++i) EXPECT(product(backend, model, 40) == expected);
+  };
+  std::thread other(work, second.get());
+  work(first.get());
+  other.join();
+  const pid_t child = fork();
+  if (child == 0) {
+    work(first.get());
+    _exit(0);
+  }
+  int status = -1;
+  EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  work(first.get());
+}
+
+void test_errors(ggml_backend_t ours) {
+  const Model model(ggml_backend_get_device(ours), GGML_TYPE_F32, 4);
+  Floats y;
+  EXPECT(rows_of(ours, model, 37, &y) == GGML_STATUS_FAILED);
+  EXPECT(rows_of(ours, model, -1, &y) == GGML_STATUS_FAILED);
+  EXPECT(rows_of(ours, model, 0, &y) == GGML_STATUS_SUCCESS);
+  EXPECT(ggml_backend_buft_alloc_buffer(ggml_backend_get_default_buffer_type(ours), SIZE_MAX / 2) == nullptr);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  EXPECT(argc == 3);
+  ggml_backend_load_all_from_path(argv[1]);
+  const ggml_backend_ptr cpu(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
+  EXPECT(cpu != nullptr);
+  for (int time = 0; time < 2; ++time) {
+    ggml_backend_reg_t const reg = ggml_backend_load(argv[2]);
+    EXPECT(reg != nullptr && ggml_backend_reg_dev_count(reg) == 1);
+    ggml_backend_dev_t const device = ggml_backend_reg_dev_get(reg, 0);
+    {
+      const ggml_backend_ptr ours(ggml_backend_dev_init(device, nullptr));
+      for (const ggml_type type :
+           {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
+            GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL,
+            GGML_TYPE_IQ4_XS, GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4}) {
+        if (time == 0) test_weights(ours.get(), cpu.get(), type);
+      }
+      test_errors(ours.get());
+      test_sessions(device);
+    }
+    ggml_backend_unload(reg);
+  }
+  std::puts("all passed");
+}
