@@ -27,7 +27,8 @@ Memory& memory(ggml_backend_buffer_t buffer) { return *static_cast<Memory*>(buff
 std::byte* place(const ggml_tensor* t, std::size_t offset) { return bytes(*t) + offset; }
 
 bool copy_tensor(ggml_backend_buffer_t buffer, const ggml_tensor* from, ggml_tensor* to) {
-  const ggml_backend_buffer_t source = from->view_src != nullptr ? from->view_src->buffer : from->buffer;
+  const ggml_backend_buffer_t source =
+      from->view_src != nullptr ? from->view_src->buffer : from->buffer;
   if (!ggml_backend_buffer_is_host(source)) return false;
   memory(buffer).weights.forget(bytes(*to), ggml_nbytes(to));
   std::memcpy(to->data, from->data, ggml_nbytes(from));
@@ -39,12 +40,14 @@ const BufferTable kBufferTable = {
     .get_base = [](ggml_backend_buffer_t b) -> void* { return memory(b).data; },
     .init_tensor = nullptr,
     .memset_tensor =
-        [](ggml_backend_buffer_t b, ggml_tensor* t, std::uint8_t value, std::size_t offset, std::size_t size) {
+        [](ggml_backend_buffer_t b, ggml_tensor* t, std::uint8_t value, std::size_t offset,
+           std::size_t size) {
           memory(b).weights.forget(place(t, offset), size);
           std::memset(place(t, offset), value, size);
         },
     .set_tensor =
-        [](ggml_backend_buffer_t b, ggml_tensor* t, const void* data, std::size_t offset, std::size_t size) {
+        [](ggml_backend_buffer_t b, ggml_tensor* t, const void* data, std::size_t offset,
+           std::size_t size) {
           memory(b).weights.forget(place(t, offset), size);
           std::memcpy(place(t, offset), data, size);
         },
@@ -61,10 +64,12 @@ const BufferTable kBufferTable = {
     .reset = [](ggml_backend_buffer_t b) { memory(b).weights.forget(memory(b).data, b->size); },
 };
 
-ggml_backend_buffer_t new_buffer(ggml_backend_buffer_type_t type, void* data, std::size_t size, bool owned) {
+ggml_backend_buffer_t new_buffer(ggml_backend_buffer_type_t type, void* data, std::size_t size,
+                                 bool owned) {
   if (data == nullptr) return nullptr;
   try {
-    return ggml_backend_buffer_init(type, kBufferTable, new Memory{static_cast<std::byte*>(data), owned}, size);
+    return ggml_backend_buffer_init(type, kBufferTable,
+                                    new Memory{static_cast<std::byte*>(data), owned}, size);
   } catch (const std::exception&) {
     if (owned) std::free(data);
     return nullptr;
@@ -73,7 +78,9 @@ ggml_backend_buffer_t new_buffer(ggml_backend_buffer_type_t type, void* data, st
 
 ggml_backend_buffer_t allocate(ggml_backend_buffer_type_t type, std::size_t size) {
   if (size > SIZE_MAX - kAlignment) return nullptr;
-  return new_buffer(type, std::aligned_alloc(kAlignment, (size + kAlignment) / kAlignment * kAlignment), size, true);
+  return new_buffer(type,
+                    std::aligned_alloc(kAlignment, (size + kAlignment) / kAlignment * kAlignment),
+                    size, true);
 }
 
 }  // namespace
@@ -100,7 +107,9 @@ ggml_backend_buffer_t buffer_of(ggml_backend_dev_t device, void* data, std::size
 WeightStore* weight_store(const ggml_tensor& tensor) {
   const ggml_tensor& whole = tensor.view_src != nullptr ? *tensor.view_src : tensor;
   const ggml_backend_buffer_t buffer = whole.buffer;
-  if (buffer == nullptr || whole.op != GGML_OP_NONE || buffer->usage != GGML_BACKEND_BUFFER_USAGE_WEIGHTS) return nullptr;
+  if (buffer == nullptr || whole.op != GGML_OP_NONE ||
+      buffer->usage != GGML_BACKEND_BUFFER_USAGE_WEIGHTS)
+    return nullptr;
   if (buffer->table.set_tensor != kBufferTable.set_tensor) return nullptr;
   return &memory(buffer).weights;
 }

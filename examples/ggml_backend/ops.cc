@@ -14,40 +14,63 @@ const Op* find_op(ggml_op op) {
     case GGML_OP_RESHAPE:
     case GGML_OP_VIEW:
     case GGML_OP_PERMUTE:
-    case GGML_OP_TRANSPOSE: return &kNothing;
-    case GGML_OP_MUL_MAT: return &kMulMat;
-    case GGML_OP_MUL_MAT_ID: return &kMulMatId;
+    case GGML_OP_TRANSPOSE:
+      return &kNothing;
+    case GGML_OP_MUL_MAT:
+      return &kMulMat;
+    case GGML_OP_MUL_MAT_ID:
+      return &kMulMatId;
     case GGML_OP_ADD:
     case GGML_OP_SUB:
     case GGML_OP_MUL:
-    case GGML_OP_DIV: return &kBinary;
-    case GGML_OP_ADD_ID: return &kAddId;
-    case GGML_OP_SCALE: return &kScale;
-    case GGML_OP_CLAMP: return &kClamp;
+    case GGML_OP_DIV:
+      return &kBinary;
+    case GGML_OP_ADD_ID:
+      return &kAddId;
+    case GGML_OP_SCALE:
+      return &kScale;
+    case GGML_OP_CLAMP:
+      return &kClamp;
     case GGML_OP_SQR:
     case GGML_OP_SQRT:
     case GGML_OP_LOG:
     case GGML_OP_SIN:
     case GGML_OP_COS:
-    case GGML_OP_UNARY: return &kUnary;
-    case GGML_OP_GLU: return &kGlu;
-    case GGML_OP_NORM: return &kNorm;
-    case GGML_OP_RMS_NORM: return &kRmsNorm;
-    case GGML_OP_SOFT_MAX: return &kSoftMax;
+    case GGML_OP_UNARY:
+      return &kUnary;
+    case GGML_OP_GLU:
+      return &kGlu;
+    case GGML_OP_NORM:
+      return &kNorm;
+    case GGML_OP_RMS_NORM:
+      return &kRmsNorm;
+    case GGML_OP_SOFT_MAX:
+      return &kSoftMax;
     case GGML_OP_SUM_ROWS:
-    case GGML_OP_MEAN: return &kSumRows;
-    case GGML_OP_ARGSORT: return &kArgsort;
+    case GGML_OP_MEAN:
+      return &kSumRows;
+    case GGML_OP_ARGSORT:
+      return &kArgsort;
     case GGML_OP_DUP:
     case GGML_OP_CPY:
-    case GGML_OP_CONT: return &kCopy;
-    case GGML_OP_GET_ROWS: return &kGetRows;
-    case GGML_OP_SET_ROWS: return &kSetRows;
-    case GGML_OP_CONCAT: return &kConcat;
-    case GGML_OP_REPEAT: return &kRepeat;
-    case GGML_OP_IM2COL: return &kIm2Col;
-    case GGML_OP_ROPE: return &kRope;
-    case GGML_OP_FLASH_ATTN_EXT: return &kFlashAttention;
-    default: return nullptr;
+    case GGML_OP_CONT:
+      return &kCopy;
+    case GGML_OP_GET_ROWS:
+      return &kGetRows;
+    case GGML_OP_SET_ROWS:
+      return &kSetRows;
+    case GGML_OP_CONCAT:
+      return &kConcat;
+    case GGML_OP_REPEAT:
+      return &kRepeat;
+    case GGML_OP_IM2COL:
+      return &kIm2Col;
+    case GGML_OP_ROPE:
+      return &kRope;
+    case GGML_OP_FLASH_ATTN_EXT:
+      return &kFlashAttention;
+    default:
+      return nullptr;
   }
 }
 

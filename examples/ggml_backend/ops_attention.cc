@@ -10,15 +10,19 @@
 namespace ggml_port {
 namespace {
 
-bool is_key_type(const ggml_tensor& t) { return has_rows(t) && (is_float(t.type) || block_format(t.type).has_value()); }
+bool is_key_type(const ggml_tensor& t) {
+  return has_rows(t) && (is_float(t.type) || block_format(t.type).has_value());
+}
 
 bool supports(const ggml_tensor& op) {
   const ggml_tensor &q = *op.src[0], &k = *op.src[1], &v = *op.src[2];
   const ggml_tensor *const mask = op.src[3], *const sinks = op.src[4];
   const auto fits = [](std::int64_t few, std::int64_t many) { return few == 1 || few == many; };
-  return is_float(q.type) && is_key_type(k) && is_key_type(v) && is_f32(&op) && q.ne[2] % k.ne[2] == 0 && k.ne[2] == v.ne[2] &&
-         fits(k.ne[3], q.ne[3]) && fits(v.ne[3], q.ne[3]) && (sinks == nullptr || is_f32(sinks)) &&
-         (mask == nullptr || (is_float(mask->type) && fits(mask->ne[2], q.ne[2]) && fits(mask->ne[3], q.ne[3])));
+  return is_float(q.type) && is_key_type(k) && is_key_type(v) && is_f32(&op) &&
+         q.ne[2] % k.ne[2] == 0 && k.ne[2] == v.ne[2] && fits(k.ne[3], q.ne[3]) &&
+         fits(v.ne[3], q.ne[3]) && (sinks == nullptr || is_f32(sinks)) &&
+         (mask == nullptr ||
+          (is_float(mask->type) && fits(mask->ne[2], q.ne[2]) && fits(mask->ne[3], q.ne[3])));
 }
 
 // f(keys or values), [batch, heads, tokens, dim], those of one sequence repeated for `batch`.
@@ -26,7 +30,9 @@ template <class F>
 void with_keys(const ggml_tensor& t, index_t batch, F&& f) {
   const index_t batch_step = t.ne[3] == batch ? step(t, 3) : 0;
   if (const auto format = block_format(t.type)) {
-    return f(ts::ConstBlockCacheView{bytes(t), *format, {batch, extent(t, 2), extent(t, 1), extent(t, 0)},
+    return f(ts::ConstBlockCacheView{bytes(t),
+                                     *format,
+                                     {batch, extent(t, 2), extent(t, 1), extent(t, 0)},
                                      {batch_step, step(t, 2), step(t, 1)}});
   }
   with_float(t.type, [&]<class T>(T*) {
@@ -38,18 +44,23 @@ void with_keys(const ggml_tensor& t, index_t batch, F&& f) {
 }
 
 // The mask times the slope of each head: [batch, heads, tokens, keys].
-ts::View<const float, 4> sloped_mask(Run& run, const ggml_tensor& mask, float max_bias, index_t heads, index_t tokens) {
+ts::View<const float, 4> sloped_mask(Run& run, const ggml_tensor& mask, float max_bias,
+                                     index_t heads, index_t tokens) {
   const index_t batch = extent(mask, 3), keys = extent(mask, 0), given = extent(mask, 2);
-  float* const memory = run.scratch<float>(0, static_cast<std::size_t>(batch * heads * tokens * keys));
+  float* const memory =
+      run.scratch<float>(0, static_cast<std::size_t>(batch * heads * tokens * keys));
   const auto result = ts::row_major(memory, {batch, heads, tokens, keys});
   with_float(mask.type, [&]<class T>(T*) {
     auto from = view4<const T>(mask);
     from.extents[2] = tokens;
     for (index_t h = 0; h < heads; ++h) {
       const float factor = alibi_slope(max_bias, h, heads);
-      const auto head = ts::slice(from, {index_t{0}, h % given, index_t{0}, index_t{0}}, {batch, index_t{1}, tokens, keys});
-      ts::elementwise(ts::BinaryOp::kMul, head, ts::View<const float, 4>(&factor, {1, 1, 1, 1}, {0, 0, 0, 0}),
-                      ts::slice(result, {index_t{0}, h, index_t{0}, index_t{0}}, {batch, index_t{1}, tokens, keys}),
+      const auto head = ts::slice(from, {index_t{0}, h % given, index_t{0}, index_t{0}},
+                                  {batch, index_t{1}, tokens, keys});
+      ts::elementwise(ts::BinaryOp::kMul, head,
+                      ts::View<const float, 4>(&factor, {1, 1, 1, 1}, {0, 0, 0, 0}),
+                      ts::slice(result, {index_t{0}, h, index_t{0}, index_t{0}},
+                                {batch, index_t{1}, tokens, keys}),
                       {.context = run.context()});
     }
   });
@@ -61,7 +72,8 @@ void compute(Run& run, const ggml_tensor& op) {
   const ggml_tensor *const mask = op.src[3], *const sinks = op.src[4];
   const index_t batch = extent(q, 3), heads = extent(q, 2), tokens = extent(q, 1);
   const float scale = param<float>(op, 0), max_bias = param<float>(op, 1);
-  ts::AttentionOptions options{.scale = scale, .softcap = param<float>(op, 2), .context = run.context()};
+  ts::AttentionOptions options{
+      .scale = scale, .softcap = param<float>(op, 2), .context = run.context()};
   if (mask != nullptr && max_bias > 0) {
     options.mask = sloped_mask(run, *mask, max_bias, heads, tokens);
   } else if (mask != nullptr) {
@@ -71,14 +83,17 @@ void compute(Run& run, const ggml_tensor& op) {
       options.mask = view;
     });
   }
-  if (sinks != nullptr) options.sinks = ts::row_major(static_cast<const float*>(sinks->data), {heads});
+  if (sinks != nullptr)
+    options.sinks = ts::row_major(static_cast<const float*>(sinks->data), {heads});
   // The result is [batch, tokens, heads, dim] in memory.
   const auto memory = view4<float>(op);
-  const ts::View<float, 4> out(memory.data, {memory.extents[0], memory.extents[2], memory.extents[1], memory.extents[3]},
-                               {memory.strides[0], memory.strides[2], memory.strides[1], memory.strides[3]});
+  const ts::View<float, 4> out(
+      memory.data, {memory.extents[0], memory.extents[2], memory.extents[1], memory.extents[3]},
+      {memory.strides[0], memory.strides[2], memory.strides[1], memory.strides[3]});
   with_float(q.type, [&]<class Q>(Q*) {
     with_keys(*op.src[1], batch, [&](const auto& k) {
-      with_keys(*op.src[2], batch, [&](const auto& v) { ts::attention(view4<const Q>(q), k, v, out, options); });
+      with_keys(*op.src[2], batch,
+                [&](const auto& v) { ts::attention(view4<const Q>(q), k, v, out, options); });
     });
   });
 }

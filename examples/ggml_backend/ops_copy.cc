@@ -17,23 +17,28 @@ namespace {
 template <class F>
 void with_bits(ggml_type type, F&& f) {
   switch (ggml_type_size(type)) {
-    case 1: return f(static_cast<std::uint8_t*>(nullptr));
-    case 2: return f(static_cast<std::uint16_t*>(nullptr));
-    case 4: return f(static_cast<std::uint32_t*>(nullptr));
-    default: return f(static_cast<std::uint64_t*>(nullptr));
+    case 1:
+      return f(static_cast<std::uint8_t*>(nullptr));
+    case 2:
+      return f(static_cast<std::uint16_t*>(nullptr));
+    case 4:
+      return f(static_cast<std::uint32_t*>(nullptr));
+    default:
+      return f(static_cast<std::uint64_t*>(nullptr));
   }
 }
 
 // Formats whose blocks are the same bytes as ggml's own. Other blocks differ, though any reader reads them.
 bool is_quantized_alike(ggml_type type) {
-  return type == GGML_TYPE_Q4_0 || type == GGML_TYPE_Q4_1 || type == GGML_TYPE_Q5_0 || type == GGML_TYPE_Q5_1 ||
-         type == GGML_TYPE_Q8_0;
+  return type == GGML_TYPE_Q4_0 || type == GGML_TYPE_Q4_1 || type == GGML_TYPE_Q5_0 ||
+         type == GGML_TYPE_Q5_1 || type == GGML_TYPE_Q8_0;
 }
 
 bool converts(ggml_type from, ggml_type to) {
   if (from == to) return !ggml_is_quantized(from);
   if (is_float(from) && is_float(to)) return true;
-  return (from == GGML_TYPE_F32 && is_quantized_alike(to)) || (to == GGML_TYPE_F32 && block_format(from).has_value());
+  return (from == GGML_TYPE_F32 && is_quantized_alike(to)) ||
+         (to == GGML_TYPE_F32 && block_format(from).has_value());
 }
 
 // A tensor with the elements of `t` in the order of `shape`: `t` has that shape, or no gaps.
@@ -51,7 +56,9 @@ ggml_tensor reshaped(const ggml_tensor& t, const ggml_tensor& shape) {
 void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
   ts::Context* const context = run.context();
   if (x.type == y.type) {
-    return with_bits(x.type, [&]<class T>(T*) { ts::copy(view4<const T>(x), view4<T>(y), {.context = context}); });
+    return with_bits(x.type, [&]<class T>(T*) {
+      ts::copy(view4<const T>(x), view4<T>(y), {.context = context});
+    });
   }
   if (const auto format = block_format(y.type)) {
     return for_each_matrix(x, [&](index_t i2, index_t i3) {
@@ -69,7 +76,8 @@ void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
   with_float(x.type, [&]<class X>(X*) {
     with_float(y.type, [&]<class Y>(Y*) {
       const auto from = view4<const X>(x);
-      ts::elementwise(ts::BinaryOp::kMax, from, from, view4<Y>(y), {.context = context});  // x itself, NaN stays NaN
+      ts::elementwise(ts::BinaryOp::kMax, from, from, view4<Y>(y),
+                      {.context = context});  // x itself, NaN stays NaN
     });
   });
 }
@@ -77,7 +85,8 @@ void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
 bool supports_copy(const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
   if (!converts(x.type, op.type)) return false;
-  if (ggml_are_same_shape(&x, &op)) return (!block_format(x.type) && !block_format(op.type)) || (has_rows(x) && has_rows(op));
+  if (ggml_are_same_shape(&x, &op))
+    return (!block_format(x.type) && !block_format(op.type)) || (has_rows(x) && has_rows(op));
   const bool rows = !ggml_is_quantized(x.type) && !ggml_is_quantized(op.type);
   return rows && (ggml_is_contiguous(&x) || ggml_is_contiguous(&op));
 }
@@ -91,7 +100,8 @@ void copy(Run& run, const ggml_tensor& op) {
 
 bool supports_get_rows(const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
-  return is_f32(&op) && is_i32(op.src[1]) && has_rows(x) && (is_float(x.type) || block_format(x.type)) && op.src[1]->ne[3] == 1;
+  return is_f32(&op) && is_i32(op.src[1]) && has_rows(x) &&
+         (is_float(x.type) || block_format(x.type)) && op.src[1]->ne[3] == 1;
 }
 
 void get_rows(Run& run, const ggml_tensor& op) {
@@ -101,13 +111,16 @@ void get_rows(Run& run, const ggml_tensor& op) {
     const auto indices = row<const std::int32_t>(ids, i2, i3);
     const auto y = matrix<float>(op, i2, i3);
     if (block_format(x.type)) return ts::embedding(block_rows(x, i2, i3), indices, y, options);
-    with_float(x.type, [&]<class T>(T*) { ts::embedding(matrix<const T>(x, i2, i3), indices, y, options); });
+    with_float(x.type, [&]<class T>(T*) {
+      ts::embedding(matrix<const T>(x, i2, i3), indices, y, options);
+    });
   });
 }
 
 bool supports_set_rows(const ggml_tensor& op) {
   const ggml_tensor &x = *op.src[0], &ids = *op.src[1];
-  return is_f32(&x) && (ids.type == GGML_TYPE_I64 || ids.type == GGML_TYPE_I32) && converts(x.type, op.type) && has_rows(x);
+  return is_f32(&x) && (ids.type == GGML_TYPE_I64 || ids.type == GGML_TYPE_I32) &&
+         converts(x.type, op.type) && has_rows(x);
 }
 
 // Rows of x to the rows of op that ids tell. Those that go to neighbours are one copy.
@@ -116,14 +129,16 @@ void set_rows(Run& run, const ggml_tensor& op) {
   for_each_matrix(x, [&](index_t i2, index_t i3) {
     const auto id = [&](index_t i) -> std::int64_t {
       const index_t i11 = i2 % extent(ids, 1), i12 = i3 % extent(ids, 2);
-      return ids.type == GGML_TYPE_I64 ? row<const std::int64_t>(ids, i11, i12)(i) : row<const std::int32_t>(ids, i11, i12)(i);
+      return ids.type == GGML_TYPE_I64 ? row<const std::int64_t>(ids, i11, i12)(i)
+                                       : row<const std::int32_t>(ids, i11, i12)(i);
     };
     const index_t rows = extent(x, 1);
     for (index_t i = 0, count = 0; i < rows; i += count) {
       const std::int64_t first = id(i);
       for (count = 1; i + count < rows && id(i + count) == first + count;) ++count;
       if (first < 0 || first + count > op.ne[1]) {
-        throw ts::Error("SET_ROWS", "ids", "rows below " + std::to_string(op.ne[1]), std::to_string(first + count - 1));
+        throw ts::Error("SET_ROWS", "ids", "rows below " + std::to_string(op.ne[1]),
+                        std::to_string(first + count - 1));
       }
       const auto part = [&](const ggml_tensor& t, index_t at) {
         ggml_tensor p = t;
@@ -151,7 +166,9 @@ void concat(Run& run, const ggml_tensor& op) {
   }
 }
 
-bool supports_repeat(const ggml_tensor& op) { return op.src[0]->type == op.type && !ggml_is_quantized(op.type); }
+bool supports_repeat(const ggml_tensor& op) {
+  return op.src[0]->type == op.type && !ggml_is_quantized(op.type);
+}
 
 void repeat(Run& run, const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
@@ -172,7 +189,8 @@ void repeat(Run& run, const ggml_tensor& op) {
 }
 
 bool supports_im2col(const ggml_tensor& op) {
-  return is_f32(op.src[1]) && (op.type == GGML_TYPE_F32 || op.type == GGML_TYPE_F16) && has_rows(*op.src[1]);
+  return is_f32(op.src[1]) && (op.type == GGML_TYPE_F32 || op.type == GGML_TYPE_F16) &&
+         has_rows(*op.src[1]);
 }
 
 // y [batch, out height, out width, channels x kernel height x kernel width], zeros where the kernel hangs over.
@@ -180,11 +198,14 @@ void im2col(Run& run, const ggml_tensor& op) {
   const ggml_tensor &kernel = *op.src[0], &x = *op.src[1];
   const auto number = [&](int i) { return static_cast<index_t>(param<std::int32_t>(op, i)); };
   const bool is_2d = number(6) == 1;
-  const index_t step_x = number(0), step_y = is_2d ? number(1) : 1, pad_x = number(2), pad_y = is_2d ? number(3) : 0;
+  const index_t step_x = number(0), step_y = is_2d ? number(1) : 1, pad_x = number(2),
+                pad_y = is_2d ? number(3) : 0;
   const index_t apart_x = number(4), apart_y = is_2d ? number(5) : 1;
   const index_t kernel_w = extent(kernel, 0), kernel_h = is_2d ? extent(kernel, 1) : 1;
-  const index_t width = extent(x, 0), height = is_2d ? extent(x, 1) : 1, channels = extent(x, is_2d ? 2 : 1);
-  const index_t batch = extent(x, is_2d ? 3 : 2), out_w = extent(op, 1), out_h = is_2d ? extent(op, 2) : 1;
+  const index_t width = extent(x, 0), height = is_2d ? extent(x, 1) : 1,
+                channels = extent(x, is_2d ? 2 : 1);
+  const index_t batch = extent(x, is_2d ? 3 : 2), out_w = extent(op, 1),
+                out_h = is_2d ? extent(op, 2) : 1;
   const index_t channel_step = step(x, is_2d ? 2 : 1), batch_step = step(x, is_2d ? 3 : 2);
   with_float(op.type, [&]<class T>(T*) {
     run.context()->executor.parallel_for(batch * out_h, [&](index_t task) {
@@ -194,8 +215,8 @@ void im2col(Run& run, const ggml_tensor& op) {
         for (index_t c = 0; c < channels; ++c) {
           for (index_t ky = 0; ky < kernel_h; ++ky) {
             const index_t iy = oy * step_y + ky * apart_y - pad_y;
-            const auto* const line =
-                reinterpret_cast<const float*>(bytes(x) + n * batch_step + c * channel_step + (is_2d ? iy * step(x, 1) : 0));
+            const auto* const line = reinterpret_cast<const float*>(
+                bytes(x) + n * batch_step + c * channel_step + (is_2d ? iy * step(x, 1) : 0));
             for (index_t kx = 0; kx < kernel_w; ++kx) {
               const index_t ix = ox * step_x + kx * apart_x - pad_x;
               const bool inside = iy >= 0 && iy < height && ix >= 0 && ix < width;

@@ -21,13 +21,16 @@ bool supports_weights(const ggml_tensor& w) {
   if (!is_weight_type(w.type)) return false;
   if (is_float(w.type)) return true;
   const bool is_foreign_weight =
-      w.buffer != nullptr && ggml_backend_buffer_get_usage(w.buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS && weight_store(w) == nullptr;
+      w.buffer != nullptr &&
+      ggml_backend_buffer_get_usage(w.buffer) == GGML_BACKEND_BUFFER_USAGE_WEIGHTS &&
+      weight_store(w) == nullptr;
   return has_rows(w) && !is_foreign_weight;
 }
 
 bool supports_mul_mat(const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[1];
-  return supports_weights(*op.src[0]) && (x.type == GGML_TYPE_F32 || x.type == GGML_TYPE_F16 || x.type == GGML_TYPE_BF16) &&
+  return supports_weights(*op.src[0]) &&
+         (x.type == GGML_TYPE_F32 || x.type == GGML_TYPE_F16 || x.type == GGML_TYPE_BF16) &&
          is_f32(&op);
 }
 
@@ -39,8 +42,11 @@ void with_weights(Run& run, const ggml_tensor& w, index_t i2, index_t i3, F&& f)
 }
 
 template <class X>
-void multiply(Run& run, const Weights& w, const ts::View<const X, 2>& x, const ts::View<float, 2>& y) {
-  w.visit(run.context(), [&](const auto& packed, const ts::GemmOptions& options) { ts::gemm(x, packed, y, options); });
+void multiply(Run& run, const Weights& w, const ts::View<const X, 2>& x,
+              const ts::View<float, 2>& y) {
+  w.visit(run.context(), [&](const auto& packed, const ts::GemmOptions& options) {
+    ts::gemm(x, packed, y, options);
+  });
 }
 
 // y[i] = x[i] w[i]^T of views, for all matrices at once.
@@ -50,13 +56,16 @@ void multiply_views(Run& run, const ggml_tensor& w, const ggml_tensor& x, const 
   using Group = ts::GemmGroup<ts::View<const X, 2>, ts::View<const W, 2>, ts::View<float, 2>>;
   std::vector<ts::View<const W, 2>> operands;
   operands.reserve(static_cast<std::size_t>(extent(w, 2) * extent(w, 3)));
-  for_each_matrix(w, [&](index_t i2, index_t i3) { operands.push_back(ts::transposed(matrix<const W>(w, i2, i3))); });
+  for_each_matrix(w, [&](index_t i2, index_t i3) {
+    operands.push_back(ts::transposed(matrix<const W>(w, i2, i3)));
+  });
   std::vector<Group> groups;
   for_each_matrix(x, [&](index_t i2, index_t i3) {
     const auto at = static_cast<std::size_t>(i3 / share3 * extent(w, 2) + i2 / share2);
     groups.push_back({matrix<const X>(x, i2, i3), &operands[at], matrix<float>(y, i2, i3)});
   });
-  ts::gemm_grouped<ts::View<const X, 2>, ts::View<const W, 2>, ts::View<float, 2>>(groups, {.context = run.context()});
+  ts::gemm_grouped<ts::View<const X, 2>, ts::View<const W, 2>, ts::View<float, 2>>(
+      groups, {.context = run.context()});
 }
 
 void mul_mat(Run& run, const ggml_tensor& op) {
@@ -83,40 +92,51 @@ void mul_mat(Run& run, const ggml_tensor& op) {
 }
 
 bool supports_mul_mat_id(const ggml_tensor& op) {
-  return supports_weights(*op.src[0]) && is_f32(op.src[1]) && has_rows(*op.src[1]) && is_f32(&op) && is_i32(op.src[2]);
+  return supports_weights(*op.src[0]) && is_f32(op.src[1]) && has_rows(*op.src[1]) && is_f32(&op) &&
+         is_i32(op.src[2]);
 }
 
 // y[t, i] = x[t, i or 0] w[ids[t, i]]^T: rows that go to one matrix are gathered.
 void mul_mat_id(Run& run, const ggml_tensor& op) {
   const ggml_tensor &w = *op.src[0], &x = *op.src[1], &ids = *op.src[2];
-  const index_t tokens = extent(ids, 1), used = extent(ids, 0), inputs = extent(w, 0), outputs = extent(w, 1);
+  const index_t tokens = extent(ids, 1), used = extent(ids, 0), inputs = extent(w, 0),
+                outputs = extent(w, 1);
   std::vector<std::vector<index_t>> rows_of(static_cast<std::size_t>(w.ne[2]));
   for (index_t t = 0; t < tokens; ++t) {
     for (index_t i = 0; i < used; ++i) {
       const std::int32_t id = row<const std::int32_t>(ids, t)(i);
       if (id < 0 || id >= w.ne[2]) {
-        throw ts::Error("MUL_MAT_ID", "ids", "matrices below " + std::to_string(w.ne[2]), std::to_string(id));
+        throw ts::Error("MUL_MAT_ID", "ids", "matrices below " + std::to_string(w.ne[2]),
+                        std::to_string(id));
       }
       rows_of[static_cast<std::size_t>(id)].push_back(t * used + i);
     }
   }
-  const auto most = std::max_element(rows_of.begin(), rows_of.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  const auto most =
+      std::max_element(rows_of.begin(), rows_of.end(),
+                       [](const auto& a, const auto& b) { return a.size() < b.size(); });
   float* const gathered = run.scratch<float>(0, most->size() * static_cast<std::size_t>(inputs));
   float* const results = run.scratch<float>(1, most->size() * static_cast<std::size_t>(outputs));
   for (std::size_t e = 0; e < rows_of.size(); ++e) {
     const auto& rows = rows_of[e];
     if (rows.empty()) continue;
-    const auto from = [&](index_t r) { return row<const float>(x, r % used % extent(x, 1), r / used); };
+    const auto from = [&](index_t r) {
+      return row<const float>(x, r % used % extent(x, 1), r / used);
+    };
     const auto to = [&](index_t r) { return row<float>(op, r % used, r / used); };
     const auto n = static_cast<index_t>(rows.size());
     with_weights(run, w, static_cast<index_t>(e), 0, [&](const Weights& weights) {
       if (n == 1) {
         const ts::View<const float, 2> one(from(rows[0]).data, {1, inputs}, {inputs, 1});
-        return multiply(run, weights, one, ts::View<float, 2>(to(rows[0]).data, {1, outputs}, {outputs, 1}));
+        return multiply(run, weights, one,
+                        ts::View<float, 2>(to(rows[0]).data, {1, outputs}, {outputs, 1}));
       }
-      for (index_t i = 0; i < n; ++i) std::copy_n(from(rows[static_cast<std::size_t>(i)]).data, inputs, gathered + i * inputs);
-      multiply(run, weights, ts::row_major(static_cast<const float*>(gathered), {n, inputs}), ts::row_major(results, {n, outputs}));
-      for (index_t i = 0; i < n; ++i) std::copy_n(results + i * outputs, outputs, to(rows[static_cast<std::size_t>(i)]).data);
+      for (index_t i = 0; i < n; ++i)
+        std::copy_n(from(rows[static_cast<std::size_t>(i)]).data, inputs, gathered + i * inputs);
+      multiply(run, weights, ts::row_major(static_cast<const float*>(gathered), {n, inputs}),
+               ts::row_major(results, {n, outputs}));
+      for (index_t i = 0; i < n; ++i)
+        std::copy_n(results + i * outputs, outputs, to(rows[static_cast<std::size_t>(i)]).data);
     });
   }
 }

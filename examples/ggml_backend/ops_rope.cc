@@ -11,9 +11,9 @@ namespace {
 bool supports(const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
   const int dims = param<int>(op, 1), mode = param<int>(op, 2), first = param<int>(op, 15);
-  return (x.type == GGML_TYPE_F32 || x.type == GGML_TYPE_F16) && op.type == x.type && is_i32(op.src[1]) &&
-         (op.src[2] == nullptr || is_f32(op.src[2])) && mode != GGML_ROPE_TYPE_VISION && dims > 0 && dims % 2 == 0 &&
-         first + dims <= x.ne[0];
+  return (x.type == GGML_TYPE_F32 || x.type == GGML_TYPE_F16) && op.type == x.type &&
+         is_i32(op.src[1]) && (op.src[2] == nullptr || is_f32(op.src[2])) &&
+         mode != GGML_ROPE_TYPE_VISION && dims > 0 && dims % 2 == 0 && first + dims <= x.ne[0];
 }
 
 // x [batch, tokens, heads, head size]. Elements before the rotated ones, too, are copied.
@@ -32,11 +32,13 @@ void compute(Run& run, const ggml_tensor& op) {
         result.extents[3] = count;
         return result;
       };
-      if (x.data != op.data) ts::copy(part(from, 0, first), part(to, 0, first), {.context = run.context()});
+      if (x.data != op.data)
+        ts::copy(part(from, 0, first), part(to, 0, first), {.context = run.context()});
       from = part(from, first, heads - first);
       to = part(to, first, heads - first);
     }
-    ts::rope(from, table.cosines, table.sines, to, {.interleaved = interleaved, .context = run.context()});
+    ts::rope(from, table.cosines, table.sines, to,
+             {.interleaved = interleaved, .context = run.context()});
   });
 }
 

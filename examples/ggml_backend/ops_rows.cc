@@ -18,10 +18,14 @@ namespace {
 template <class F>
 void for_rows(const ggml_tensor& x, const ggml_tensor& y, F&& f) {
   if (is_one_matrix(x) && is_one_matrix(y)) return f(all_rows<const float>(x), all_rows<float>(y));
-  for_each_matrix(x, [&](index_t i2, index_t i3) { f(matrix<const float>(x, i2, i3), matrix<float>(y, i2, i3)); });
+  for_each_matrix(x, [&](index_t i2, index_t i3) {
+    f(matrix<const float>(x, i2, i3), matrix<float>(y, i2, i3));
+  });
 }
 
-bool supports_rows(const ggml_tensor& op) { return is_f32(op.src[0]) && is_f32(&op) && has_rows(*op.src[0]); }
+bool supports_rows(const ggml_tensor& op) {
+  return is_f32(op.src[0]) && is_f32(&op) && has_rows(*op.src[0]);
+}
 
 template <bool kMean>
 void norm(Run& run, const ggml_tensor& op) {
@@ -56,7 +60,9 @@ void softmax(Run& run, const ggml_tensor& op) {
   float* const sum = run.scratch<float>(0, static_cast<std::size_t>(rows * wide));
   const ts::View<float, 2> scores(sum, {rows, cols}, {wide, 1}), all(sum, {rows, wide}, {wide, 1});
   float* const biases = run.scratch<float>(1, static_cast<std::size_t>(rows * cols));
-  const auto one = [](const float& value) { return ts::View<const float, 2>(&value, {1, 1}, {0, 0}); };
+  const auto one = [](const float& value) {
+    return ts::View<const float, 2>(&value, {1, 1}, {0, 0});
+  };
   for_each_matrix(x, [&](index_t i2, index_t i3) {
     ts::elementwise(ts::BinaryOp::kMul, matrix<const float>(x, i2, i3), one(scale), scores, each);
     if (mask != nullptr) {
@@ -89,7 +95,9 @@ void sum_rows(Run&, const ggml_tensor& op) {
   });
 }
 
-bool supports_argsort(const ggml_tensor& op) { return is_f32(op.src[0]) && is_i32(&op) && has_rows(*op.src[0]); }
+bool supports_argsort(const ggml_tensor& op) {
+  return is_f32(op.src[0]) && is_i32(&op) && has_rows(*op.src[0]);
+}
 
 void argsort(Run& run, const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];

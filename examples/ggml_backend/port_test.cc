@@ -26,12 +26,12 @@ using Bytes = std::vector<std::byte>;
 
 constexpr std::int64_t kInputs = 512, kOutputs = 37, kMatrices = 3;
 
-#define EXPECT(condition)                                                        \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
+#define EXPECT(condition)                                                           \
+  do {                                                                              \
+    if (!(condition)) {                                                             \
       std::fprintf(stderr, "%s:%d: expected %s\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                                              \
-    }                                                                            \
+      std::exit(1);                                                                 \
+    }                                                                               \
   } while (false)
 
 Floats random_floats(std::int64_t count, unsigned seed) {
@@ -65,7 +65,8 @@ struct Model {
   Model(ggml_backend_dev_t device, ggml_type type, unsigned seed)
       : context(ggml_init({ggml_tensor_overhead() * 2, nullptr, true})),
         weights(ggml_new_tensor_3d(context.get(), type, kInputs, kOutputs, kMatrices)),
-        buffer(ggml_backend_alloc_ctx_tensors_from_buft(context.get(), ggml_backend_dev_buffer_type(device))) {
+        buffer(ggml_backend_alloc_ctx_tensors_from_buft(context.get(),
+                                                        ggml_backend_dev_buffer_type(device))) {
     EXPECT(buffer != nullptr);
     ggml_backend_buffer_set_usage(buffer.get(), GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
     set(seed);
@@ -87,8 +88,10 @@ struct Input {
 
 // Runs a graph on a backend. `result` gets what it computes.
 ggml_status run(ggml_backend_t backend,
-                const std::function<ggml_tensor*(ggml_context*, std::vector<Input>&)>& build, Floats* result) {
-  const ggml_context_ptr context(ggml_init({ggml_tensor_overhead() * 32 + ggml_graph_overhead(), nullptr, true}));
+                const std::function<ggml_tensor*(ggml_context*, std::vector<Input>&)>& build,
+                Floats* result) {
+  const ggml_context_ptr context(
+      ggml_init({ggml_tensor_overhead() * 32 + ggml_graph_overhead(), nullptr, true}));
   std::vector<Input> inputs;
   ggml_tensor* const y = build(context.get(), inputs);
   EXPECT(ggml_backend_supports_op(backend, y));
@@ -106,11 +109,14 @@ ggml_status run(ggml_backend_t backend,
 Floats product(ggml_backend_t backend, const Model& model, std::int64_t rows) {
   const Floats x = random_floats(kInputs * rows, 7);
   Floats y;
-  EXPECT(run(backend,
+  EXPECT(run(
+             backend,
              [&](ggml_context* c, std::vector<Input>& inputs) {
                ggml_tensor* const t = ggml_new_tensor_2d(c, GGML_TYPE_F32, kInputs, rows);
                inputs.push_back({t, x.data()});
-               return ggml_mul_mat(c, ggml_view_2d(c, model.weights, kInputs, kOutputs, model.weights->nb[1], model.weights->nb[2]),
+               return ggml_mul_mat(c,
+                                   ggml_view_2d(c, model.weights, kInputs, kOutputs,
+                                                model.weights->nb[1], model.weights->nb[2]),
                                    t);
              },
              &y) == GGML_STATUS_SUCCESS);
@@ -120,9 +126,11 @@ Floats product(ggml_backend_t backend, const Model& model, std::int64_t rows) {
 Floats product_of_experts(ggml_backend_t backend, const Model& model, std::int64_t tokens) {
   const Floats x = random_floats(kInputs * tokens, 8);
   std::vector<std::int32_t> ids;
-  for (std::int64_t t = 0; t < tokens; ++t) ids.insert(ids.end(), {static_cast<int>(t % kMatrices), static_cast<int>((t + 1) % kMatrices)});
+  for (std::int64_t t = 0; t < tokens; ++t)
+    ids.insert(ids.end(), {static_cast<int>(t % kMatrices), static_cast<int>((t + 1) % kMatrices)});
   Floats y;
-  EXPECT(run(backend,
+  EXPECT(run(
+             backend,
              [&](ggml_context* c, std::vector<Input>& inputs) {
                ggml_tensor* const t = ggml_new_tensor_3d(c, GGML_TYPE_F32, kInputs, 1, tokens);
                ggml_tensor* const chosen = ggml_new_tensor_2d(c, GGML_TYPE_I32, 2, tokens);
@@ -135,13 +143,15 @@ Floats product_of_experts(ggml_backend_t backend, const Model& model, std::int64
 
 ggml_status rows_of(ggml_backend_t backend, const Model& model, std::int32_t last, Floats* y) {
   const std::int32_t ids[] = {5, last};
-  return run(backend,
-             [&](ggml_context* c, std::vector<Input>& inputs) {
-               ggml_tensor* const t = ggml_new_tensor_1d(c, GGML_TYPE_I32, 2);
-               inputs.push_back({t, ids});
-               return ggml_get_rows(c, ggml_view_2d(c, model.weights, kInputs, kOutputs, model.weights->nb[1], 0), t);
-             },
-             y);
+  return run(
+      backend,
+      [&](ggml_context* c, std::vector<Input>& inputs) {
+        ggml_tensor* const t = ggml_new_tensor_1d(c, GGML_TYPE_I32, 2);
+        inputs.push_back({t, ids});
+        return ggml_get_rows(
+            c, ggml_view_2d(c, model.weights, kInputs, kOutputs, model.weights->nb[1], 0), t);
+      },
+      y);
 }
 
 // Rounding of the activations, and for blocks that of both.
@@ -155,7 +165,8 @@ void test_weights(ggml_backend_t ours, ggml_backend_t cpu, ggml_type type) {
     peer.set(seed);
     for (const std::int64_t rows : {1, 3, 40}) {
       EXPECT(distance(product(ours, model, rows), product(cpu, peer, rows)) < kMostDistance);
-      EXPECT(distance(product_of_experts(ours, model, rows), product_of_experts(cpu, peer, rows)) < kMostDistance);
+      EXPECT(distance(product_of_experts(ours, model, rows), product_of_experts(cpu, peer, rows)) <
+             kMostDistance);
     }
     Floats a, b;
     EXPECT(rows_of(ours, model, 36, &a) == GGML_STATUS_SUCCESS);
@@ -170,13 +181,15 @@ void test_weights(ggml_backend_t ours, ggml_backend_t cpu, ggml_type type) {
 
 void set_threads(ggml_backend_t backend, int threads) {
   ggml_backend_reg_t const reg = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
-  const auto set = reinterpret_cast<ggml_backend_set_n_threads_t>(ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
+  const auto set = reinterpret_cast<ggml_backend_set_n_threads_t>(
+      ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"));
   EXPECT(set != nullptr);
   set(backend, threads);
 }
 
 void test_sessions(ggml_backend_dev_t device) {
-  const ggml_backend_ptr first(ggml_backend_dev_init(device, nullptr)), second(ggml_backend_dev_init(device, nullptr));
+  const ggml_backend_ptr first(ggml_backend_dev_init(device, nullptr)),
+      second(ggml_backend_dev_init(device, nullptr));
   const Model model(device, GGML_TYPE_Q4_K, 3);
   set_threads(first.get(), 2);
   set_threads(second.get(), 3);
@@ -203,7 +216,8 @@ void test_errors(ggml_backend_t ours) {
   EXPECT(rows_of(ours, model, 37, &y) == GGML_STATUS_FAILED);
   EXPECT(rows_of(ours, model, -1, &y) == GGML_STATUS_FAILED);
   EXPECT(rows_of(ours, model, 0, &y) == GGML_STATUS_SUCCESS);
-  EXPECT(ggml_backend_buft_alloc_buffer(ggml_backend_get_default_buffer_type(ours), SIZE_MAX / 2) == nullptr);
+  EXPECT(ggml_backend_buft_alloc_buffer(ggml_backend_get_default_buffer_type(ours), SIZE_MAX / 2) ==
+         nullptr);
 }
 
 }  // namespace
@@ -220,9 +234,10 @@ int main(int argc, char** argv) {
     {
       const ggml_backend_ptr ours(ggml_backend_dev_init(device, nullptr));
       for (const ggml_type type :
-           {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1, GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,
-            GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL,
-            GGML_TYPE_IQ4_XS, GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4}) {
+           {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,
+            GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,
+            GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
+            GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4}) {
         if (time == 0) test_weights(ours.get(), cpu.get(), type);
       }
       test_errors(ours.get());

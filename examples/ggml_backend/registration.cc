@@ -24,7 +24,8 @@ Run& run_of(ggml_backend_t backend) { return *static_cast<Run*>(backend->context
 const char* name() { return "Tessera"; }
 
 ggml_guid_t guid() {
-  static ggml_guid id = {0x74, 0x65, 0x73, 0x73, 0x65, 0x72, 0x61, 0x2d, 0x67, 0x67, 0x6d, 0x6c, 0x2d, 0x30, 0x32, 0x37};
+  static ggml_guid id = {0x74, 0x65, 0x73, 0x73, 0x65, 0x72, 0x61, 0x2d,
+                         0x67, 0x67, 0x6d, 0x6c, 0x2d, 0x30, 0x32, 0x37};
   return &id;
 }
 
@@ -64,7 +65,8 @@ ggml_backend_t new_backend(ggml_backend_dev_t of, const char*) {
 
 // All is free, as ggml's CPU has it: what the system needs of it is its own affair.
 void memory_of_machine(std::size_t* free, std::size_t* total) {
-  *free = *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  *free = *total = static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
+                   static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
 void properties(ggml_backend_dev_t, ggml_backend_dev_props* p) {
@@ -96,8 +98,10 @@ ggml_backend_device* device() {
                 .buffer_from_host_ptr = [](ggml_backend_dev_t dev, void* memory, std::size_t size,
                                            std::size_t) { return buffer_of(dev, memory, size); },
                 .supports_op = supports,
-                .supports_buft = [](ggml_backend_dev_t,
-                                    ggml_backend_buffer_type_t type) { return ggml_backend_buft_is_host(type); },
+                .supports_buft =
+                    [](ggml_backend_dev_t, ggml_backend_buffer_type_t type) {
+                      return ggml_backend_buft_is_host(type);
+                    },
                 .offload_op = nullptr,
                 .event_new = nullptr,
                 .event_free = nullptr,
@@ -107,7 +111,9 @@ ggml_backend_device* device() {
   return &d;
 }
 
-bool is_ours(ggml_backend_t backend) { return backend != nullptr && backend->table.graph_compute == kBackendTable.graph_compute; }
+bool is_ours(ggml_backend_t backend) {
+  return backend != nullptr && backend->table.graph_compute == kBackendTable.graph_compute;
+}
 
 // Functions that ggml's programs ask for by name.
 void set_n_threads(ggml_backend_t backend, int threads) {
@@ -118,8 +124,10 @@ void set_abort_callback(ggml_backend_t backend, ggml_abort_callback callback, vo
 }
 
 void* find_function(ggml_backend_reg_t, const char* wanted) {
-  if (std::strcmp(wanted, "ggml_backend_set_n_threads") == 0) return reinterpret_cast<void*>(&set_n_threads);
-  if (std::strcmp(wanted, "ggml_backend_set_abort_callback") == 0) return reinterpret_cast<void*>(&set_abort_callback);
+  if (std::strcmp(wanted, "ggml_backend_set_n_threads") == 0)
+    return reinterpret_cast<void*>(&set_n_threads);
+  if (std::strcmp(wanted, "ggml_backend_set_abort_callback") == 0)
+    return reinterpret_cast<void*>(&set_abort_callback);
   return nullptr;
 }
 
@@ -128,7 +136,8 @@ ggml_backend_reg* registration() {
       .api_version = kBackendApiVersion,
       .table = {.get_name = [](ggml_backend_reg_t) { return name(); },
                 .get_device_count = [](ggml_backend_reg_t) -> std::size_t { return 1; },
-                .get_device = [](ggml_backend_reg_t, std::size_t i) { return i == 0 ? device() : nullptr; },
+                .get_device = [](ggml_backend_reg_t,
+                                 std::size_t i) { return i == 0 ? device() : nullptr; },
                 .get_proc_address = find_function},
       .context = nullptr};
   return &r;
@@ -141,7 +150,8 @@ namespace {
 
 bool is_usable() {
   if (ggml_port::is_known_ggml()) return true;
-  std::fprintf(stderr, "ggml-tessera: expected ggml %sx, got %s\n", ggml_port::kGgmlVersion.data(), ggml_version());
+  std::fprintf(stderr, "ggml-tessera: expected ggml %sx, got %s\n", ggml_port::kGgmlVersion.data(),
+               ggml_version());
   return false;
 }
 

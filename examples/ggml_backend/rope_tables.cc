@@ -34,8 +34,8 @@ struct RopeParams {
   // Which pair turns so often within the context that the model was trained for.
   float pair_of_turns(float turns) const {
     constexpr float kTwoPi = 2 * std::numbers::pi_v<float>;
-    return static_cast<float>(dims) * std::log(static_cast<float>(first_context) / (turns * kTwoPi)) /
-           (2 * std::log(base));
+    return static_cast<float>(dims) *
+           std::log(static_cast<float>(first_context) / (turns * kTwoPi)) / (2 * std::log(base));
   }
 
   // Of four positions of a token (time, height, width, another), the one that turns a pair.
@@ -55,7 +55,8 @@ struct RopeParams {
     const float extrapolated = turned / divisor;
     const float interpolated = scale * extrapolated;
     if (extrapolation == 0) return interpolated;
-    const float along = (static_cast<float>(pair) - ramp_first) / std::max(0.001f, ramp_last - ramp_first);
+    const float along =
+        (static_cast<float>(pair) - ramp_first) / std::max(0.001f, ramp_last - ramp_first);
     const float mix = (1 - std::clamp(along, 0.0f, 1.0f)) * extrapolation;
     return interpolated * (1 - mix) + extrapolated * mix;
   }
@@ -67,13 +68,15 @@ struct RopeParams {
 };
 
 // Products of powers one by one, in f32, as ggml has them.
-void fill_angles(const RopeParams& p, const std::int32_t* positions, const float* divisors, index_t tokens, float* angles) {
+void fill_angles(const RopeParams& p, const std::int32_t* positions, const float* divisors,
+                 index_t tokens, float* angles) {
   const int pairs = p.dims / 2;
   const float ratio = std::pow(p.base, -2.0f / static_cast<float>(p.dims));
   const bool several = (p.mode & GGML_ROPE_TYPE_MROPE) != 0;
   for (index_t t = 0; t < tokens; ++t) {
     float turned[4];
-    for (int axis = 0; axis < 4; ++axis) turned[axis] = static_cast<float>(positions[several ? t + axis * tokens : t]);
+    for (int axis = 0; axis < 4; ++axis)
+      turned[axis] = static_cast<float>(positions[several ? t + axis * tokens : t]);
     for (int i = 0; i < pairs; ++i) {
       const int axis = several ? p.axis_of(i) : 0;
       *angles++ = p.angle(turned[axis], i, divisors == nullptr ? 1.0f : divisors[i]);
@@ -86,10 +89,16 @@ void fill_angles(const RopeParams& p, const std::int32_t* positions, const float
 
 RopeTable RopeTables::get(const ggml_tensor& op, ts::Context* context) {
   const ggml_tensor& positions = *op.src[1];
-  Table key{positions.data, op.src[2] == nullptr ? nullptr : op.src[2]->data, op.src[0]->ne[2], {}, {}, {}};
+  Table key{positions.data,
+            op.src[2] == nullptr ? nullptr : op.src[2]->data,
+            op.src[0]->ne[2],
+            {},
+            {},
+            {}};
   std::memcpy(key.params.data(), op.op_params, sizeof(key.params));
   const auto same = [&](const Table& t) {
-    return t.positions == key.positions && t.factors == key.factors && t.tokens == key.tokens && t.params == key.params;
+    return t.positions == key.positions && t.factors == key.factors && t.tokens == key.tokens &&
+           t.params == key.params;
   };
   const RopeParams p(op);
   const index_t pairs = p.dims / 2, tokens = extent(*op.src[0], 2);
@@ -98,8 +107,8 @@ RopeTable RopeTables::get(const ggml_tensor& op, ts::Context* context) {
     const auto count = static_cast<std::size_t>(tokens * pairs);
     key.cosines.resize(count);
     key.sines.resize(count);
-    fill_angles(p, static_cast<const std::int32_t*>(positions.data), static_cast<const float*>(key.factors), tokens,
-                key.sines.data());
+    fill_angles(p, static_cast<const std::int32_t*>(positions.data),
+                static_cast<const float*>(key.factors), tokens, key.sines.data());
     const auto cosines = ts::row_major(key.cosines, {static_cast<index_t>(count)});
     const auto sines = ts::row_major(key.sines, {static_cast<index_t>(count)});
     const ts::ElementwiseOptions options{.context = context};

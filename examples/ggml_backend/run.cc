@@ -39,7 +39,8 @@ ggml_status Run::compute(ggml_cgraph* graph) {
       if (ggml_is_empty(at) || (at->flags & GGML_TENSOR_FLAG_COMPUTE) == 0) continue;
       const Op* const op = find_op(at->op);
       if (op == nullptr) {
-        std::fprintf(stderr, "ggml-tessera: %s: expected an operation that is supported, got %s\n", at->name, ggml_op_desc(at));
+        std::fprintf(stderr, "ggml-tessera: %s: expected an operation that is supported, got %s\n",
+                     at->name, ggml_op_desc(at));
         return GGML_STATUS_FAILED;
       }
       if (op->compute != nullptr) op->compute(*this, *at);

@@ -25,12 +25,15 @@ class Run {
   template <class T>
   T* scratch(int number, std::size_t count) {
     auto& memory = scratch_[number];
-    if (memory.size() * sizeof(double) < count * sizeof(T)) memory.resize(count * sizeof(T) / sizeof(double) + 1);
+    if (memory.size() * sizeof(double) < count * sizeof(T))
+      memory.resize(count * sizeof(T) / sizeof(double) + 1);
     return reinterpret_cast<T*>(memory.data());
   }
 
   void set_threads(int threads) { threads_ = threads < 1 ? 1 : threads; }
-  void set_abort(ggml_abort_callback callback, void* data) { abort_ = callback, abort_data_ = data; }
+  void set_abort(ggml_abort_callback callback, void* data) {
+    abort_ = callback, abort_data_ = data;
+  }
 
   // ggml calls from any thread, one at a time.
   ggml_status compute(ggml_cgraph* graph);

@@ -38,22 +38,38 @@ T param(const ggml_tensor& op, int i) {
 inline std::optional<ts::BlockFormat> block_format(ggml_type type) {
   using enum ts::BlockFormat;
   switch (type) {
-    case GGML_TYPE_Q4_0: return kQ4_0;
-    case GGML_TYPE_Q4_1: return kQ4_1;
-    case GGML_TYPE_Q5_0: return kQ5_0;
-    case GGML_TYPE_Q5_1: return kQ5_1;
-    case GGML_TYPE_Q8_0: return kQ8_0;
-    case GGML_TYPE_Q2_K: return kQ2_K;
-    case GGML_TYPE_Q3_K: return kQ3_K;
-    case GGML_TYPE_Q4_K: return kQ4_K;
-    case GGML_TYPE_Q5_K: return kQ5_K;
-    case GGML_TYPE_Q6_K: return kQ6_K;
-    case GGML_TYPE_IQ4_NL: return kIQ4_NL;
-    case GGML_TYPE_IQ4_XS: return kIQ4_XS;
-    case GGML_TYPE_TQ1_0: return kTQ1_0;
-    case GGML_TYPE_TQ2_0: return kTQ2_0;
-    case GGML_TYPE_MXFP4: return kMXFP4;
-    default: return std::nullopt;
+    case GGML_TYPE_Q4_0:
+      return kQ4_0;
+    case GGML_TYPE_Q4_1:
+      return kQ4_1;
+    case GGML_TYPE_Q5_0:
+      return kQ5_0;
+    case GGML_TYPE_Q5_1:
+      return kQ5_1;
+    case GGML_TYPE_Q8_0:
+      return kQ8_0;
+    case GGML_TYPE_Q2_K:
+      return kQ2_K;
+    case GGML_TYPE_Q3_K:
+      return kQ3_K;
+    case GGML_TYPE_Q4_K:
+      return kQ4_K;
+    case GGML_TYPE_Q5_K:
+      return kQ5_K;
+    case GGML_TYPE_Q6_K:
+      return kQ6_K;
+    case GGML_TYPE_IQ4_NL:
+      return kIQ4_NL;
+    case GGML_TYPE_IQ4_XS:
+      return kIQ4_XS;
+    case GGML_TYPE_TQ1_0:
+      return kTQ1_0;
+    case GGML_TYPE_TQ2_0:
+      return kTQ2_0;
+    case GGML_TYPE_MXFP4:
+      return kMXFP4;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -118,7 +134,8 @@ ts::View<T, 2> all_rows(const ggml_tensor& t) {
 // Blocks of the matrix (i2, i3).
 inline ts::ConstBlockView block_rows(const ggml_tensor& t, index_t i2 = 0, index_t i3 = 0) {
   const std::byte* const data = bytes(t) + i2 * step(t, 2) + i3 * step(t, 3);
-  ts::ConstBlockView view = ts::blocks(*block_format(t.type), static_cast<const void*>(data), extent(t, 1), extent(t, 0));
+  ts::ConstBlockView view =
+      ts::blocks(*block_format(t.type), static_cast<const void*>(data), extent(t, 1), extent(t, 0));
   view.row_bytes = step(t, 1);
   return view;
 }

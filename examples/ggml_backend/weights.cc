@@ -6,7 +6,8 @@ namespace ggml_port {
 Weights::Weights(const ggml_tensor& tensor, index_t i2, index_t i3, ts::Context* context) {
   if (const auto format = block_format(tensor.type)) {
     packed_ = ts::pack_weights(block_rows(tensor, i2, i3), {.context = context});
-    activations_ = info(*format).block == 256 ? ts::Activations::kInt8Block256 : ts::Activations::kInt8Block32;
+    activations_ =
+        info(*format).block == 256 ? ts::Activations::kInt8Block256 : ts::Activations::kInt8Block32;
     return;
   }
   with_float(tensor.type, [&]<class T>(T*) {
@@ -14,8 +15,10 @@ Weights::Weights(const ggml_tensor& tensor, index_t i2, index_t i3, ts::Context*
   });
 }
 
-const Weights& WeightStore::get(const ggml_tensor& t, index_t i2, index_t i3, ts::Context* context) {
-  const Key key{bytes(t) + i2 * step(t, 2) + i3 * step(t, 3), t.type, extent(t, 1), extent(t, 0), step(t, 1)};
+const Weights& WeightStore::get(const ggml_tensor& t, index_t i2, index_t i3,
+                                ts::Context* context) {
+  const Key key{bytes(t) + i2 * step(t, 2) + i3 * step(t, 3), t.type, extent(t, 1), extent(t, 0),
+                step(t, 1)};
   const std::lock_guard lock(mutex_);
   const auto found = weights_.find(key);
   if (found != weights_.end()) return found->second;

@@ -26,13 +26,18 @@ class Weights {
   // f(packed, options of a product)
   template <class F>
   void visit(ts::Context* context, F&& f) const {
-    std::visit([&](const auto& packed) { f(packed, ts::GemmOptions{.activations = activations_, .context = context}); },
-               packed_);
+    std::visit(
+        [&](const auto& packed) {
+          f(packed, ts::GemmOptions{.activations = activations_, .context = context});
+        },
+        packed_);
   }
 
  private:
-  std::variant<ts::PackedB<float>, ts::PackedB<ts::f16>, ts::PackedB<ts::bf16>, ts::PackedWeights> packed_;
-  ts::Activations activations_ = ts::Activations::kFloat;  // as ggml has them: of 8 bits where weights are blocks
+  std::variant<ts::PackedB<float>, ts::PackedB<ts::f16>, ts::PackedB<ts::bf16>, ts::PackedWeights>
+      packed_;
+  ts::Activations activations_ =
+      ts::Activations::kFloat;  // as ggml has them: of 8 bits where weights are blocks
 };
 
 // The weights of a buffer.
