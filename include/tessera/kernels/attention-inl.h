@@ -177,13 +177,11 @@ inline void weigh_row(const AttentionScores& a, index_t r) {
   const float largest = std::ceil(largest_of(s + begin, end - begin) * scale);
   const float exponent = largest > before ? largest : before;
   // No weight is -0, so sums may start from 0.
-  const float sum = lane_sum<true>(
-      end - begin, [&]<bool kWhole>(auto d, auto sums, index_t i, size_t n) TESSERA_LAMBDA {
-        float* const at = s + begin + i;
-        const auto x = sub(mul_scalar(d, scale, load_part<kWhole>(d, at, n)), set(d, exponent));
-        const auto weights = exp2_of_negative(d, x);
-        store_part<kWhole>(d, weights, at, n);
-        return add(sums, weights);
+  float* const weights = s + begin;
+  const float sum = lane_sum_of_results(
+      weights, end - begin, [=]<bool kWhole>(auto d, index_t i, size_t n) TESSERA_LAMBDA {
+        const auto x = mul_scalar(d, scale, load_part<kWhole>(d, weights + i, n));
+        return exp2_of_negative(d, sub(x, set(d, exponent)));
       });
   if (a.begin < begin) std::fill(s + a.begin, s + begin, 0.0f);
   if (end < a.end) std::fill(s + end, s + a.end, 0.0f);

@@ -87,11 +87,6 @@ inline float log_of(float x) {
 }
 
 // The sum of the powers of two of (x - offset) * scale, which go to y if kStore. Meanwhile `next` is asked for.
-//
-// On RVV the sums of what is stored are a loop of their own, so that the powers, which need the most registers, are
-// computed in groups of four, one at a time: clang 22 then makes constants anew where they are needed, and else spills
-// them. (2026-11, instructions per element of all of softmax, VLEN 128 to 1024: 2.3, 1.3, .79, .56; as one loop, in
-// groups of as many registers as 32 virtual lanes have, 4.7, 1.2, .95, .90; of at most two, 4.8, 1.7, .95, .90.)
 template <bool kStore>
 TESSERA_INLINE float powers(const float* x, float* y, index_t n, float offset, float scale,
                             const float* next) {
@@ -99,25 +94,12 @@ TESSERA_INLINE float powers(const float* x, float* y, index_t n, float offset, f
   const auto power = [=]<bool kAll, class D>(D d, index_t i, size_t count) TESSERA_LAMBDA {
     if constexpr (kPrefetch) __builtin_prefetch(next + i, 0, 2);
     const auto below = add(load_part<kAll>(d, x + i, count), set(d, -offset));
-    const auto e = exp2_normal(d, below, scale, least);
-    if constexpr (kStore) store_part<kAll>(d, e, y + i, count);
-    return e;
+    return exp2_normal(d, below, scale, least);
   };
-  constexpr bool kApart = kStore && kHasLmul;
-  if constexpr (kApart) {
-    const Tag<float, kApart ? 4 : 1> d;
-    for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
-      power.template operator()<kAll>(d, i, count);
-    });
-  }
+  if constexpr (kStore) return lane_sum_of_results(y, n, power);
   return lane_sum(
-      n, [=]<bool kAll, class D>(D d, Vec<D> part, index_t i, size_t count) TESSERA_LAMBDA {
-        if constexpr (kApart) {
-          return add(part, load_part<kAll>(d, y + i, count));
-        } else {
-          return add(part, power.template operator()<kAll>(d, i, count));
-        }
-      });
+      n, [=]<bool kAll, class D>(D d, Vec<D> sum, index_t i, size_t count)
+             TESSERA_LAMBDA { return add(sum, power.template operator()<kAll>(d, i, count)); });
 }
 
 // Row by row. The maximum of the next row is found while the results of one are stored: those wait for stores, the maximum
