@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ONNX Runtime: a model of one node, made in memory. B is an input of the model, or a constant of it that
 // the session may reorder ("packed").
-#include <fcntl.h>
 #include <onnxruntime_cxx_api.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
@@ -14,6 +12,7 @@
 #include "bench/conv_contender.h"
 #include "bench/onnxruntime_library.h"
 #include "bench/peers.h"
+#include "bench/silently.h"
 #include "bench/weights_contender.h"
 
 namespace tessera::bench {
@@ -267,18 +266,6 @@ ConvRun onnxruntime_conv(const ConvOperands<T>& o, Library& library) {
                store_channels_first_y(y, o);
              }
            }}};
-}
-
-// Runs f with stderr closed. Some packages of the library register every operator twice when the first session
-// is made, and complain in a thousand lines.
-template <class F>
-void silently(F&& f) {
-  const int saved = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
-  dup2(nowhere, STDERR_FILENO);
-  f();
-  dup2(saved, STDERR_FILENO);
-  close(saved);
-  close(nowhere);
 }
 
 // Whether it can make a model in memory.

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pool that Tessera runs on when several threads are compared. It waits actively for a while, as the pools
-// of OpenMP and of the BLAS libraries do: waking a sleeping thread takes longer than a small product.
+// Threads that Tessera's tasks run on. They wait actively for a while, as those of OpenMP and of the BLAS libraries do:
+// waking a sleeping thread takes longer than a small product.
 #ifndef TESSERA_BENCH_THREAD_POOL_H_
 #define TESSERA_BENCH_THREAD_POOL_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -15,8 +16,14 @@ namespace tessera::bench {
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads) {
-    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+  // Of that many threads, the caller's among them, or of as many as the system starts. They wait for `pauses`, each a
+  // fraction of a microsecond and more where there are more threads than processors, before they sleep.
+  explicit ThreadPool(int threads, int pauses = 10000) noexcept : pauses_(pauses) {
+    try {
+      workers_.reserve(static_cast<std::size_t>(threads - 1));
+      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    } catch (...) {  // no more threads, or no memory
+    }
   }
   ~ThreadPool() {
     stop_ = true;
@@ -36,7 +43,8 @@ class ThreadPool {
     busy_ = static_cast<int>(workers_.size());
     start();
     run_tasks();
-    while (busy_ != 0) pause();
+    for (int i = 0; i < pauses_ && busy_ != 0; ++i) pause();
+    for (int busy = busy_; busy != 0; busy = busy_) busy_.wait(busy);
   }
 
  private:
@@ -56,17 +64,17 @@ class ThreadPool {
   }
 
   void work() {
-    constexpr int kPauses = 10000;  // a few milliseconds
     for (std::uint64_t seen = 0;;) {
-      for (int i = 0; i < kPauses && generation_ == seen; ++i) pause();
+      for (int i = 0; i < pauses_ && generation_ == seen; ++i) pause();
       generation_.wait(seen);
       seen = generation_;
       if (stop_) return;
       run_tasks();
-      --busy_;
+      if (--busy_ == 0) busy_.notify_one();
     }
   }
 
+  const int pauses_;
   std::atomic<std::uint64_t> generation_{0};
   std::atomic<int> busy_{0};
   std::atomic<index_t> next_{0};

@@ -5,84 +5,20 @@
 #include <sched.h>
 
 #include <atomic>
-#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <new>
 #include <thread>
-#include <vector>
+
+#include "bench/thread_pool.h"
 
 namespace tessera::blas {
 namespace {
 
-// Workers look for the next task for some microseconds before they sleep, as calls come in rows.
-class Pool {
- public:
-  explicit Pool(int threads) noexcept {
-    try {
-      workers_.reserve(static_cast<std::size_t>(threads - 1));
-      for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-    } catch (...) {  // no more threads: as many as there are
-    }
-  }
-  ~Pool() {
-    stop_ = true;
-    wake();
-    for (std::thread& worker : workers_) worker.join();
-  }
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
+using Pool = bench::ThreadPool;
 
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
-
-  void operator()(index_t tasks, TaskRef task) {
-    task_ = &task;
-    tasks_ = tasks;
-    next_ = 0;
-    busy_ = static_cast<int>(workers_.size());
-    wake();
-    run_tasks();
-    for (int i = 0; i < kPauses && busy_ != 0; ++i) pause();
-    for (int busy = busy_; busy != 0; busy = busy_) busy_.wait(busy);
-  }
-
- private:
-  static constexpr int kPauses = 200;
-
-  void wake() {
-    ++generation_;
-    generation_.notify_all();
-  }
-
-  // There may be more threads than processors.
-  static void pause() {
-    for (int i = 0; i < 64; ++i) std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::this_thread::yield();
-  }
-
-  void run_tasks() {
-    for (index_t i = next_++; i < tasks_; i = next_++) (*task_)(i);
-  }
-
-  void work() {
-    for (std::uint64_t seen = 0;;) {
-      for (int i = 0; i < kPauses && generation_ == seen; ++i) pause();
-      generation_.wait(seen);
-      seen = generation_;
-      if (stop_) return;
-      run_tasks();
-      if (--busy_ == 0) busy_.notify_one();
-    }
-  }
-
-  std::atomic<std::uint64_t> generation_{0};
-  std::atomic<int> busy_{0};
-  std::atomic<index_t> next_{0};
-  std::atomic<bool> stop_{false};
-  const TaskRef* task_ = nullptr;
-  index_t tasks_ = 0;
-  std::vector<std::thread> workers_;
-};
+// Some microseconds, as calls come in rows; no longer, as the program has other threads.
+constexpr int kPauses = 200;
 
 int wanted_threads() {
   for (const char* variable : {"TESSERA_NUM_THREADS", "OMP_NUM_THREADS"}) {
@@ -139,7 +75,7 @@ Threads::Threads(double operations) noexcept {
   Shared& shared = Shared::get();
   if (shared.threads == 1 || !shared.try_take()) return;
   thread_local Context context;
-  if (!shared.pool) shared.pool.reset(new (std::nothrow) Pool(shared.threads));
+  if (!shared.pool) shared.pool.reset(new (std::nothrow) Pool(shared.threads, kPauses));
   if (!shared.pool || shared.pool->threads() == 1) {
     shared.taken = false;
     return;

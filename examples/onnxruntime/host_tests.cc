@@ -2,6 +2,7 @@
 #include "host_tests.h"
 
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdio>

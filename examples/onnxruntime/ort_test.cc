@@ -10,6 +10,7 @@
 #include "host_tests.h"
 #include "model_tests.h"
 #include "node_tests.h"
+#include "bench/silently.h"
 #include "runtime.h"
 
 int main(int argc, char** argv) {
@@ -24,7 +25,7 @@ int main(int argc, char** argv) {
   }
   try {
     std::unique_ptr<Runtime> runtime;
-    silently([&] {
+    tessera::bench::silently([&] {
       load_onnxruntime();
       runtime = std::make_unique<Runtime>(arguments[0]);
       small_network(runtime->env(), runtime->options(false));

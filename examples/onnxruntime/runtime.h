@@ -4,8 +4,6 @@
 #define TESSERA_EXAMPLES_ONNXRUNTIME_RUNTIME_H_
 
 #include <dlfcn.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstdlib>
@@ -37,18 +35,6 @@ inline void load_onnxruntime() {
   const auto base = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(library, "OrtGetApiBase"));
   if (base == nullptr) throw std::runtime_error(dlerror());
   Ort::InitApi(base()->GetApi(ORT_API_VERSION));
-}
-
-// Runs f with stderr closed. Debian's package registers every operator twice when the first session is made, and complains
-// in a thousand lines.
-template <class F>
-void silently(F&& f) {
-  const int saved = dup(STDERR_FILENO), nowhere = open("/dev/null", O_WRONLY);
-  dup2(nowhere, STDERR_FILENO);
-  f();
-  dup2(saved, STDERR_FILENO);
-  close(saved);
-  close(nowhere);
 }
 
 class Runtime {
