@@ -86,7 +86,7 @@ def build_program(build, arch):
     # Dynamic, unlike the tests' static binaries: it may load a BLAS.
     run(["cmake", "-S", ROOT, "-B", build, "--toolchain", ROOT / f"cmake/toolchains/{arch}.cmake",
          "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld -static-libstdc++ -static-libgcc", "-DTESSERA_BUILD_BENCH=ON",
-         "-DTESSERA_BUILD_TESTS=OFF", "-DTESSERA_BUILD_EXAMPLES=OFF", "-DTESSERA_INSTALL=OFF",
+         "-DTESSERA_BUILD_TESTS=OFF", "-DTESSERA_BUILD_EXAMPLES=OFF", "-DTESSERA_BUILD_PORTS=OFF", "-DTESSERA_INSTALL=OFF",
          "-DTESSERA_DOWNLOAD_DIR=" + str(ROOT / "build/_deps")], "configuring")
     print("building", file=sys.stderr)
     run(["cmake", "--build", build, "--target", "count_gemm", "--parallel", "2"], "the build")
