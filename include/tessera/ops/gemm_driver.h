@@ -136,7 +136,7 @@ inline bool evicts_itself(const GemmKernels& kernels, const GemmTile& tile, cons
                           const CacheLevel& l1) {
   constexpr index_t kLine = 64;
   const index_t vector_bytes = tile.lanes() * kernels.element_bytes;
-  if (vector_bytes >= kLine || p.m <= tile.shape.rows) return false;
+  if (vector_bytes >= kLine || p.m <= tile.shape.rows || p.k <= 1) return false;
   const index_t lines = (vector_bytes * tile.shape.vectors + kLine - 1) / kLine;
   const auto size = static_cast<index_t>(l1.bytes), way = size / std::max<index_t>(l1.ways, 1);
   const index_t distance = std::gcd(p.b.strides[0] * kernels.element_bytes, way);
