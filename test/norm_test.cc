@@ -17,10 +17,10 @@
 #include "executors.h"
 #include "guarded.h"
 #include "matrix.h"
+#include "past_the_caches.h"
 #include "random.h"
 #include "tensor.h"
 #include "tessera/ops/affine_quantize.h"
-#include "tessera/ops/float_rows.h"
 #include "tessera/ref/norm.h"
 #include "testing.h"
 
@@ -146,33 +146,13 @@ Case random_case(Random& random) {
 }
 
 TEST_CASE("norms past the caches have the same bits", "[norm]") {
-  for_each_target([](Target target) {
-    Random random;
-    Context context;
-    context.target = target;
-    const auto& kernels = impl::nn_kernels_for("test", &context);
-    for (index_t offset = 0; offset < 17; ++offset) {
-      constexpr index_t kRows = 3, kGap = 5;
-      const index_t cols = 1 + random.below(150), stride = cols + kGap;
-      std::vector<float> x(static_cast<std::size_t>(kRows * cols)), weight(x.size());
-      for (float& v : x) v = random.value<float>(Values::kModerate);
-      for (float& v : weight) v = random.value<float>(Values::kModerate);
-      const float* const given[] = {nullptr, weight.data()};
-      const float *const w = given[random.below(2)], *const bias = given[random.below(2)];
-      const auto run = [&](auto kernel, bool streams) {
-        std::vector<float> y(static_cast<std::size_t>(offset + kRows * stride), kNaN);
-        kernel({x.data(), cols, w, bias, y.data() + offset, stride, kRows, cols, 1e-5f, streams});
-        return y;
-      };
-      for (const auto kernel : {kernels.rms_norm, kernels.layer_norm}) {
-        const std::vector<float> kept = run(kernel, false), streamed = run(kernel, true);
-        CAPTURE(name(target), offset, cols);
-        CHECK(kept.back() != kept.back());
-        CHECK(kept[static_cast<std::size_t>(offset)] == kept[static_cast<std::size_t>(offset)]);
-        CHECK(std::equal(kept.begin(), kept.end(), streamed.begin(), same<float>));
-      }
-    }
-  });
+  check_past_the_caches(
+      [](const auto& kernels) { return std::array{kernels.rms_norm, kernels.layer_norm}; },
+      [](auto kernel, const StreamedRows& r, bool streams, index_t bits) {
+        const float* const weight = (bits & 1) != 0 ? r.more : nullptr;
+        const float* const bias = (bits & 2) != 0 ? r.more : nullptr;
+        kernel({r.x, r.cols, weight, bias, r.y, r.stride, r.kRows, r.cols, 1e-5f, streams});
+      });
 }
 
 TEMPLATE_TEST_CASE("norms have the bits of their specification", "[norm]", float, bf16, f16) {

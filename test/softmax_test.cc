@@ -3,6 +3,7 @@
 
 #include "tessera/ops/softmax.h"
 
+#include <array>
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
 #include <cmath>
@@ -15,9 +16,9 @@
 #include "executors.h"
 #include "guarded.h"
 #include "matrix.h"
+#include "past_the_caches.h"
 #include "random.h"
 #include "tensor.h"
-#include "tessera/ops/float_rows.h"
 #include "tessera/ref/softmax.h"
 #include "testing.h"
 
@@ -167,30 +168,12 @@ TEST_CASE("softmax is close to the exact one", "[softmax]") {
 }
 
 TEST_CASE("softmax past the caches has the same bits", "[softmax]") {
-  for_each_target([](Target target) {
-    Random random;
-    Context context;
-    context.target = target;
-    const auto& kernels = impl::nn_kernels_for("test", &context);
-    for (index_t offset = 0; offset < 17; ++offset) {
-      constexpr index_t kRows = 3, kGap = 5;
-      const index_t cols = 1 + random.below(150), stride = cols + kGap;
-      std::vector<float> x(static_cast<std::size_t>(kRows * cols)), line(x.size());
-      for (float& v : x) v = random.value<float>(Values::kModerate);
-      const auto run = [&](auto kernel, float* given) {
-        std::vector<float> y(static_cast<std::size_t>(offset + kRows * stride), kNaN);
-        kernel({x.data(), cols, y.data() + offset, stride, kRows, cols, 0.7f, given});
-        return y;
-      };
-      for (const auto kernel : {kernels.softmax, kernels.log_softmax}) {
-        const std::vector<float> kept = run(kernel, nullptr), streamed = run(kernel, line.data());
-        CAPTURE(name(target), offset, cols);
-        CHECK(kept.back() != kept.back());
-        CHECK(kept[static_cast<std::size_t>(offset)] == kept[static_cast<std::size_t>(offset)]);
-        CHECK(std::equal(kept.begin(), kept.end(), streamed.begin(), same<float>));
-      }
-    }
-  });
+  check_past_the_caches(
+      [](const auto& kernels) { return std::array{kernels.softmax, kernels.log_softmax}; },
+      [](auto kernel, const StreamedRows& r, bool streams, index_t) {
+        float* const line = streams ? r.more : nullptr;
+        kernel({r.x, r.cols, r.y, r.stride, r.kRows, r.cols, 0.7f, line});
+      });
 }
 
 TEST_CASE("softmax of masked, infinite and NaN elements", "[softmax]") {
