@@ -189,20 +189,14 @@ TEST_CASE("a prompt in pieces gives the bits of one call", "[causal_conv1d]") {
 TEST_CASE("causal convolutions do not depend on threads", "[causal_conv1d]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     Case c{.batch = 2, .tokens = 300, .channels = 600, .context = &context};
     if (reduced_effort()) c.tokens = 140, c.channels = 520;
     tally.add(run_case<float, float, float, float>(m, c), [&] { return describe(c); });
     c.orders = {Order::kAny, Order::kAny, Order::kAny, Order::kAny};
     c.channels = 40;
     tally.add(run_case<bf16, bf16, bf16, bf16>(m, c), [&] { return describe(c); });
-  }
+  });
 }
 
 TEST_CASE("causal convolutions: the same bits everywhere", "[causal_conv1d][reproducibility]") {

@@ -219,13 +219,7 @@ TEST_CASE("gates and ups in one matrix", "[elementwise]") {
 TEST_CASE("elementwise functions do not depend on threads", "[elementwise]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const Order order : {Order::kDense, Order::kAny}) {
       for (const int in_place : {0, 2}) {
         Case c{.kind = Kind::kGated, .op = 1, .extents = {3, 50, 20, 20}, .in_place = in_place};
@@ -236,7 +230,7 @@ TEST_CASE("elementwise functions do not depend on threads", "[elementwise]") {
         tally.add(run_case<bf16, bf16, bf16>(m, c), [&] { return describe(c); });
       }
     }
-  }
+  });
 }
 
 TEST_CASE("elementwise functions: the same bits everywhere", "[elementwise][reproducibility]") {

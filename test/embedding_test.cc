@@ -117,12 +117,7 @@ TEST_CASE("embedding of blocks is that of their values", "[embedding]") {
 TEST_CASE("embedding does not depend on threads", "[embedding]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     Case c{.rows = 50, .columns = 1000, .count = 70, .scale = 2.5f};
     c.context = &context;
     if (reduced_effort()) c.count = 20;
@@ -130,7 +125,7 @@ TEST_CASE("embedding does not depend on threads", "[embedding]") {
     tally.add(run_case<bf16, f16, std::int64_t>(m, c), [&] { return describe(c); });
     c.scale = 1;
     tally.add(run_case<bf16, bf16, std::int64_t>(m, c), [&] { return describe(c); });
-  }
+  });
 }
 
 TEST_CASE("embedding: the same bits everywhere", "[embedding][reproducibility]") {

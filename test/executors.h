@@ -9,6 +9,7 @@
 
 #include "random.h"
 #include "tessera/core/context.h"
+#include "testing.h"
 
 namespace tessera::test {
 
@@ -56,6 +57,20 @@ struct Shuffled {
     for (const index_t i : order) task(i);
   }
 };
+
+// f(context) for the last of the targets: with four threads, and with sixteen, of whose tasks the last comes first.
+template <class F>
+void for_each_executor(F f) {
+  StdThreads threads{4};
+  Reversed reversed;
+  for (const Executor& executor :
+       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
+    Context context;
+    context.target = tested_targets().back();
+    context.executor = executor;
+    f(context);
+  }
+}
 
 }  // namespace tessera::test
 

@@ -251,13 +251,7 @@ TEST_CASE("the gated delta rule recalls what a key stored last", "[gated_delta_r
 TEST_CASE("the gated delta rule does not depend on threads", "[gated_delta_rule]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     Case c{.batch = 2, .tokens = 5, .key_heads = 2, .groups = 2, .key_size = 64, .value_size = 150};
     c.context = &context;
     if (reduced_effort()) c.batch = 1;
@@ -265,7 +259,7 @@ TEST_CASE("the gated delta rule does not depend on threads", "[gated_delta_rule]
     c.orders = {Order::kAny, Order::kAny, Order::kAny, Order::kAny, Order::kAny};
     c.tokens = 1;
     tally.add(run_case<bf16, bf16, bf16, bf16>(m, c), [&] { return describe(c); });
-  }
+  });
 }
 
 TEST_CASE("the gated delta rule: the same bits everywhere", "[gated_delta_rule][reproducibility]") {

@@ -271,13 +271,7 @@ TEST_CASE("group_norm of NaN, infinities and zeros", "[group_norm]") {
 TEST_CASE("group_norm does not depend on threads", "[group_norm]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const Order order : {Order::kDense, Order::kChannelsFirst}) {
       Case c{.extents = {3, 1, 9, 31, 160}, .groups = 32, .orders = {order, order, order}};
       c.context = &context;
@@ -285,7 +279,7 @@ TEST_CASE("group_norm does not depend on threads", "[group_norm]") {
       tally.add(run_case<float, float, float>(m, c), [&] { return describe(c); });
       tally.add(run_case<bf16, bf16, bf16>(m, c), [&] { return describe(c); });
     }
-  }
+  });
 }
 
 TEST_CASE("group_norm: the same bits everywhere", "[group_norm][reproducibility]") {

@@ -117,20 +117,17 @@ TEST_CASE("hadamard does not depend on threads", "[hadamard]") {
   GuardedMemory memory;
   Random random;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
+  for_each_executor([&](Context& context) {
     for (const Layout layout : {Layout::kRowMajor, Layout::kColMajor}) {
       const Case c{.rows = 301,
                    .cols = 128,
                    .block = 64,
                    .layout = layout,
                    .signs = true,
-                   .executor = executor};
+                   .executor = context.executor};
       tally.add(run_case(memory, random, c), [&] { return describe(c); });
     }
-  }
+  });
 }
 
 TEST_CASE("hadamard has the same bits everywhere", "[hadamard]") {

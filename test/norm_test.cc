@@ -303,13 +303,7 @@ TEST_CASE("norms of NaN, infinities and zeros", "[norm]") {
 TEST_CASE("norms do not depend on threads", "[norm]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const bool mean : {false, true}) {
       Case c{.rows = 67, .cols = 1000, .mean = mean, .residual = true, .sum = true};
       c.context = &context;
@@ -317,7 +311,7 @@ TEST_CASE("norms do not depend on threads", "[norm]") {
       tally.add(run_case<float, float, float, float>(m, c), [&] { return describe(c); });
       tally.add(run_case<bf16, bf16, bf16, bf16>(m, c), [&] { return describe(c); });
     }
-  }
+  });
 }
 
 TEST_CASE("norms: the same bits everywhere", "[norm][reproducibility]") {

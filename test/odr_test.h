@@ -27,7 +27,7 @@ inline OdrProbe odr_probe() {
   for (std::size_t i = 0; i < b.size(); ++i) b[i] = static_cast<float>(i % 11) / 7;
   gemm(row_major(a, {9, 20}), pack_b(row_major(b, {20, 31})), row_major(c, {9, 31}));
   return {c, std::string(name(active_target())), std::string(name(available_targets().front())),
-          &machine_caches(), impl::kernel_tables().data()};
+          &machine_caches(), impl::kernel_tables<tessera::detail::kGemmFamily>().data()};
 }
 #endif
 

@@ -174,12 +174,7 @@ TEST_CASE("copy broadcasts", "[permute]") {
 TEST_CASE("permute does not depend on threads", "[permute]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     tally.add(run_case<std::uint32_t, 4>(m, {2, 50, 7, 70}, {0, 2, 3, 1}, Order::kDense,
                                          Order::kDense, Edge::kEnd, &context),
               [] { return std::string("planes"); });
@@ -189,7 +184,7 @@ TEST_CASE("permute does not depend on threads", "[permute]") {
     tally.add(run_case<std::uint8_t, 1>(m, {200000}, {0}, Order::kDense, Order::kDense, Edge::kEnd,
                                         &context),
               [] { return std::string("pieces of a row"); });
-  }
+  });
 }
 
 TEST_CASE("permute refuses wrong arguments and writes nothing", "[permute]") {

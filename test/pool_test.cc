@@ -203,12 +203,7 @@ TEMPLATE_TEST_CASE("global pooling is pooling with one window", "[pool]", float,
 TEST_CASE("pooling does not depend on threads", "[pool]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const Order order : {Order::kDense, Order::kChannelsFirst}) {
       for (const bool average : {false, true}) {
         Case c{.n = 2, .c = 33, .extents = {1, 40, 41}, .average = average, .x = order, .y = order};
@@ -218,7 +213,7 @@ TEST_CASE("pooling does not depend on threads", "[pool]") {
         tally.add(run_case<float, 2>(m, c), [&] { return describe(c); });
       }
     }
-  }
+  });
 }
 
 // The mean of integers in f64, and what the exact rule says of it.

@@ -120,19 +120,13 @@ TEMPLATE_TEST_CASE("rope has the bits of its specification", "[rope]", float, bf
 TEST_CASE("rope does not depend on threads or the order of axes", "[rope]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const Order order : {Order::kDense, Order::kAny}) {
       Case c{.extents = {8, 11, 8, 64}, .pairs = 32, .x = order, .y = order, .context = &context};
       tally.add(run_case<float, float>(m, c), [&] { return describe(c); });
       tally.add(run_case<bf16, bf16>(m, c), [&] { return describe(c); });
     }
-  }
+  });
 }
 
 TEST_CASE("functions of double are as exact as they say", "[rope]") {

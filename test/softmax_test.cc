@@ -226,20 +226,14 @@ TEST_CASE("softmax of masked, infinite and NaN elements", "[softmax]") {
 TEST_CASE("softmax does not depend on threads", "[softmax]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  context.target = tested_targets().back();
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     for (const Order order : {Order::kDense, Order::kAny}) {
       Case c{.rows = 67, .cols = 1000, .x = order, .y = order, .context = &context};
       if (reduced_effort()) c.rows = 19;
       tally.add(run_case<float, float>(m, c), [&] { return describe(c); });
       tally.add(run_case<bf16, bf16>(m, c), [&] { return describe(c); });
     }
-  }
+  });
 }
 
 TEST_CASE("softmax: the same bits everywhere", "[softmax][reproducibility]") {

@@ -132,19 +132,14 @@ TEST_CASE("argmax finds one element wherever it is", "[top_k]") {
 TEST_CASE("top_k does not depend on threads", "[top_k]") {
   Memories m;
   Tally tally;
-  StdThreads threads{4};
-  Reversed reversed;
-  Context context;
-  for (const Executor& executor :
-       {Executor::from_function(4, threads), Executor::from_function(16, reversed)}) {
-    context.executor = executor;
+  for_each_executor([&](Context& context) {
     Case c{.rows = 40, .cols = 1500, .k = 20};
     c.context = &context;
     if (reduced_effort()) c.rows = 15;
     tally.add(run_case<float, float>(m, c), [&] { return describe(c); });
     c.draw = Draw::kFew;
     tally.add(run_case<bf16, f16>(m, c), [&] { return describe(c); });
-  }
+  });
 }
 
 TEST_CASE("top_k: the same everywhere", "[top_k][reproducibility]") {
