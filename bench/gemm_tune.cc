@@ -340,7 +340,8 @@ constexpr char kRowsFile[] = "tune/riscv.h";
 template <class Types>
 std::string tune_row(const Verdict& verdict) {
   const Target target = active_target();
-  const auto& kernels = impl::find_table(target)->gemm(DTypeTraits<typename Types::B>::kDType);
+  const auto& kernels =
+      impl::find_table<detail::kGemmFamily>(target)->gemm(DTypeTraits<typename Types::B>::kDType);
   std::vector<TileShape> tiles;
   for (int i = 0; i < kernels.tile_count; ++i) tiles.push_back(kernels.tiles[i].shape);
   const auto favourite = tiles.begin() + std::max(verdict.tuning.tile, 0);

@@ -69,8 +69,7 @@ void axpby(const std::type_identity_t<View<const T, 1>>& x, const View<T, 1>& y,
                     std::is_same_v<std::remove_const_t<T>, double>,
                 "tessera::axpby: the element type of y must be float or double");
   // In the library: the function pointers are in this table.
-  const Target target =
-      impl::kernels_for("axpby", options.context ? options.context->target : std::nullopt).target;
+  const Target target = impl::kernels_for<0>("axpby", options.context).target;
   const tessera::detail::AxpbyKernels* kernels = tessera::detail::find_axpby_kernels(target);
   if (kernels == nullptr) impl::fail_target("axpby", "context.target", name(target));
   impl::check_axpby<T>(x, y);

@@ -26,85 +26,96 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-TESSERA_LIBRARY_FUNCTION std::span<const tessera::detail::KernelTable> kernel_tables() {
-  using tessera::detail::KernelTable;
-  static const std::vector<KernelTable> tables = [] {
-    std::vector<KernelTable> list;
-    // Not called for targets that the machine lacks: the compiler may use their instructions in it.
-    const auto add = [&list](std::int64_t target, KernelTable (*kernel_table)()) {
-      if ((hwy::SupportedTargets() & target) == 0) return;
-      KernelTable table = kernel_table();
-      if (!list.empty()) table.inherit(list.back());
-      list.push_back(table);
-    };
+// Of the targets that this machine supports, the slowest first.
+template <tessera::detail::Families kFamilies>
+std::vector<tessera::detail::KernelTable> supported_kernels() {
+  std::vector<tessera::detail::KernelTable> list;
+  // Not called for targets that the machine lacks: the compiler may use their instructions in it.
+  const auto add = [&list]<Target kTarget>(std::int64_t hwy_target, TargetKernels<kTarget>) {
+    if ((hwy::SupportedTargets() & hwy_target) == 0) return;
+    auto table = TargetKernels<kTarget>::template table<kFamilies>();
+    if (!list.empty()) table.inherit(list.back());
+    list.push_back(table);
+  };
 #if HWY_TARGETS & (HWY_EMU128 | HWY_SCALAR)
-    add(-1, &kernel_table_of<Target::kScalar>);
+  add(-1, TargetKernels<Target::kScalar>());
 #endif
 #if TESSERA_TEST_TARGETS
-    add(-1, &kernel_table_of<Target::kScalar3>);
-    add(-1, &kernel_table_of<Target::kScalar5>);
+  add(-1, TargetKernels<Target::kScalar3>());
+  add(-1, TargetKernels<Target::kScalar5>());
 #endif
 #if HWY_TARGETS & HWY_SSE2
-    add(HWY_SSE2, &kernel_table_of<Target::kSse2>);
+  add(HWY_SSE2, TargetKernels<Target::kSse2>());
 #endif
 #if HWY_TARGETS & HWY_SSSE3
-    add(HWY_SSSE3, &kernel_table_of<Target::kSsse3>);
+  add(HWY_SSSE3, TargetKernels<Target::kSsse3>());
 #endif
 #if HWY_TARGETS & HWY_SSE4
-    add(HWY_SSE4, &kernel_table_of<Target::kSse4>);
+  add(HWY_SSE4, TargetKernels<Target::kSse4>());
 #endif
 #if HWY_TARGETS & HWY_AVX2
-    add(HWY_AVX2, &kernel_table_of<Target::kAvx2>);
+  add(HWY_AVX2, TargetKernels<Target::kAvx2>());
 #endif
 #if HWY_TARGETS & HWY_AVX3
-    add(HWY_AVX3, &kernel_table_of<Target::kAvx3>);
+  add(HWY_AVX3, TargetKernels<Target::kAvx3>());
 #endif
 #if HWY_TARGETS & HWY_AVX3_DL
-    add(HWY_AVX3_DL, &kernel_table_of<Target::kAvx3Dl>);
+  add(HWY_AVX3_DL, TargetKernels<Target::kAvx3Dl>());
 #if defined(__x86_64__)
-    if (tessera::detail::has_amx_int8()) add(HWY_AVX3_DL, &kernel_table_of<Target::kAmx>);
+  if (tessera::detail::has_amx_int8()) add(HWY_AVX3_DL, TargetKernels<Target::kAmx>());
 #endif
 #endif
 #if HWY_TARGETS & HWY_AVX3_ZEN4
-    add(HWY_AVX3_ZEN4, &kernel_table_of<Target::kAvx3Zen4>);
+  add(HWY_AVX3_ZEN4, TargetKernels<Target::kAvx3Zen4>());
 #endif
 #if HWY_TARGETS & HWY_AVX3_SPR
-    add(HWY_AVX3_SPR, &kernel_table_of<Target::kAvx3Spr>);
+  add(HWY_AVX3_SPR, TargetKernels<Target::kAvx3Spr>());
 #endif
 #if HWY_TARGETS & HWY_NEON_WITHOUT_AES
-    add(HWY_NEON_WITHOUT_AES, &kernel_table_of<Target::kNeonWithoutAes>);
+  add(HWY_NEON_WITHOUT_AES, TargetKernels<Target::kNeonWithoutAes>());
 #endif
 #if HWY_TARGETS & HWY_NEON
-    add(HWY_NEON, &kernel_table_of<Target::kNeon>);
+  add(HWY_NEON, TargetKernels<Target::kNeon>());
 #endif
 #if HWY_TARGETS & HWY_NEON_BF16
-    add(HWY_NEON_BF16, &kernel_table_of<Target::kNeonBf16>);
+  add(HWY_NEON_BF16, TargetKernels<Target::kNeonBf16>());
 #endif
 #if HWY_TARGETS & HWY_SVE
-    add(HWY_SVE, &kernel_table_of<Target::kSve>);
+  add(HWY_SVE, TargetKernels<Target::kSve>());
 #endif
 #if HWY_TARGETS & HWY_SVE2
-    add(HWY_SVE2, &kernel_table_of<Target::kSve2>);
+  add(HWY_SVE2, TargetKernels<Target::kSve2>());
 #endif
 #if HWY_TARGETS & HWY_SVE_256
-    add(HWY_SVE_256, &kernel_table_of<Target::kSve256>);
+  add(HWY_SVE_256, TargetKernels<Target::kSve256>());
 #endif
 #if HWY_TARGETS & HWY_SVE2_128
-    add(HWY_SVE2_128, &kernel_table_of<Target::kSve2_128>);
+  add(HWY_SVE2_128, TargetKernels<Target::kSve2_128>());
 #endif
 #if HWY_TARGETS & HWY_RVV
-    add(HWY_RVV, &kernel_table_of<Target::kRvv>);
+  add(HWY_RVV, TargetKernels<Target::kRvv>());
 #endif
 #if HWY_TARGETS & HWY_LSX
-    add(HWY_LSX, &kernel_table_of<Target::kLsx>);
+  add(HWY_LSX, TargetKernels<Target::kLsx>());
 #endif
 #if HWY_TARGETS & HWY_LASX
-    add(HWY_LASX, &kernel_table_of<Target::kLasx>);
+  add(HWY_LASX, TargetKernels<Target::kLasx>());
 #endif
-    return list;
-  }();
+  return list;
+}
+
+#if TESSERA_COMPILED_PART < 0
+template <tessera::detail::Families kFamilies>
+std::span<const tessera::detail::KernelTable> kernel_tables() {
+  static const auto tables = supported_kernels<kFamilies>();
   return tables;
 }
+#else
+std::span<const tessera::detail::KernelTable> all_kernel_tables() {
+  static const auto tables = supported_kernels<tessera::detail::kAllFamilies>();
+  return tables;
+}
+#endif
 
 }  // namespace tessera::inline TESSERA_ABI::impl
 

@@ -11,8 +11,9 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
-inline tessera::detail::KernelTable static_kernel_table() {
-  return TESSERA_NAMESPACE::kernel_table();  // before another pass renames the macro
+template <tessera::detail::Families kFamilies>
+tessera::detail::KernelTable static_kernel_table() {
+  return TESSERA_NAMESPACE::kernel_table<kFamilies>();  // before another pass renames the macro
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl
@@ -42,15 +43,16 @@ inline void check_vector_length() {
 #endif
 }
 
-inline std::span<const tessera::detail::KernelTable> kernel_tables() {
+template <tessera::detail::Families kFamilies>
+std::span<const tessera::detail::KernelTable> kernel_tables() {
   static const auto tables = [] {
     check_vector_length();
     return std::array{
 #if TESSERA_TEST_TARGETS
-        N_SCALAR3::kernel_table(),
-        N_SCALAR5::kernel_table(),
+        N_SCALAR3::kernel_table<kFamilies>(),
+        N_SCALAR5::kernel_table<kFamilies>(),
 #endif
-        static_kernel_table(),
+        static_kernel_table<kFamilies>(),
     };
   }();
   return tables;

@@ -34,16 +34,35 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
+#if TESSERA_COMPILED_PART < 0
 template <>
-TESSERA_LIBRARY_FUNCTION tessera::detail::KernelTable kernel_table_of<TESSERA_TARGET_ID>() {
-  return TESSERA_NAMESPACE::kernel_table();
-}
-
+struct TargetKernels<TESSERA_TARGET_ID> {
+  template <tessera::detail::Families kFamilies>
+  static tessera::detail::KernelTable table() {
+    return TESSERA_NAMESPACE::kernel_table<kFamilies>();
+  }
+};
 #if TESSERA_HAS_AMX_KERNELS
 template <>
-TESSERA_LIBRARY_FUNCTION tessera::detail::KernelTable kernel_table_of<Target::kAmx>() {
-  return TESSERA_NAMESPACE::amx_kernel_table();
+struct TargetKernels<Target::kAmx> {
+  template <tessera::detail::Families kFamilies>
+  static tessera::detail::KernelTable table() {
+    return TESSERA_NAMESPACE::amx_kernel_table<kFamilies>();
+  }
+};
+#endif
+
+#else
+template <>
+tessera::detail::KernelTable all_kernels_of<TESSERA_TARGET_ID>() {
+  return TESSERA_NAMESPACE::kernel_table<tessera::detail::kAllFamilies>();
 }
+#if TESSERA_HAS_AMX_KERNELS
+template <>
+tessera::detail::KernelTable all_kernels_of<Target::kAmx>() {
+  return TESSERA_NAMESPACE::amx_kernel_table<tessera::detail::kAllFamilies>();
+}
+#endif
 #endif
 
 }  // namespace tessera::inline TESSERA_ABI::impl

@@ -57,38 +57,50 @@
 
 TESSERA_BEGIN_TARGET
 
-// One line per kernel family.
-inline detail::KernelTable kernel_table() {
-  detail::KernelTable table{.target = kTarget};
+// The families that are asked for. A template, so that of the others not even code is made.
+template <detail::Families kFamilies>
+detail::KernelTable kernel_table() {
+  using namespace detail;
+  KernelTable table{.target = kTarget};
 #if !TESSERA_INHERITS_FLOAT
-  table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
-  table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
-  table.gemm_u8 = table.rows_u8 = gemm_kernels<ProductsU8>();
-  table.depthwise = &depthwise::run;
-  table.winograd[0] = winograd::kernels<2>();
-  table.winograd[1] = winograd::kernels<4>();
-  table.winograd[2] = winograd::kernels<6>();
-  table.blocks = block_kernels();
-  table.image = image_kernels();
-  table.nn = nn_kernels();
-  table.tensor = tensor_kernels();
-  table.attention = attention_kernels();
+  if constexpr ((kFamilies & kGemmFamily) != 0) {
+    table.gemm_f32 = gemm_kernels<FloatProducts<float>>();
+    table.gemm_f64 = gemm_kernels<FloatProducts<double>>();
+    table.gemm_u8 = table.rows_u8 = gemm_kernels<ProductsU8>();
+  }
+  if constexpr ((kFamilies & kConvFamily) != 0) {
+    table.depthwise = &depthwise::run;
+    table.winograd[0] = winograd::kernels<2>();
+    table.winograd[1] = winograd::kernels<4>();
+    table.winograd[2] = winograd::kernels<6>();
+  }
+  if constexpr ((kFamilies & kBlocksFamily) != 0) table.blocks = block_kernels();
+  if constexpr ((kFamilies & kImageFamily) != 0) table.image = image_kernels();
+  if constexpr ((kFamilies & kNnFamily) != 0) table.nn = nn_kernels();
+  if constexpr ((kFamilies & kTensorFamily) != 0) table.tensor = tensor_kernels();
+  if constexpr ((kFamilies & kAttentionFamily) != 0) table.attention = attention_kernels();
 #endif
-  table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
+  if constexpr ((kFamilies & kGemmFamily) != 0) {
+    table.gemm_s8 = table.rows_s8 = gemm_kernels<ProductsS8>();
+  }
 #if !TESSERA_INHERITS_WEIGHTS
-  table.weights = weight_kernels();
+  if constexpr ((kFamilies & kWeightsFamily) != 0) table.weights = weight_kernels();
 #endif
   return table;
 }
 
 #if TESSERA_HAS_AMX_KERNELS
 // What the matrix unit adds to this target.
-inline detail::KernelTable amx_kernel_table() {
-  return {.target = Target::kAmx,
-          .gemm_s8 = amx::gemm_kernels<true>(),
-          .gemm_u8 = amx::gemm_kernels<false>(),
-          .long_rows_s8 = amx::row_kernels<true>(),
-          .long_rows_u8 = amx::row_kernels<false>()};
+template <detail::Families kFamilies>
+detail::KernelTable amx_kernel_table() {
+  detail::KernelTable table{.target = Target::kAmx};
+  if constexpr ((kFamilies & detail::kGemmFamily) != 0) {
+    table.gemm_s8 = amx::gemm_kernels<true>();
+    table.gemm_u8 = amx::gemm_kernels<false>();
+    table.long_rows_s8 = amx::row_kernels<true>();
+    table.long_rows_u8 = amx::row_kernels<false>();
+  }
+  return table;
 }
 #endif
 

@@ -4,6 +4,7 @@
 #define TESSERA_KERNELS_KERNEL_TABLE_H_
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 
 #include "tessera/core/isa.h"
@@ -18,6 +19,12 @@
 #include "tessera/kernels/winograd_kernels.h"
 
 namespace tessera::detail {
+
+// Families of kernels, as bits. Each call says which it uses, so that a header-only program compiles those of its calls.
+using Families = unsigned;
+inline constexpr Families kGemmFamily = 1, kWeightsFamily = 2, kConvFamily = 4, kBlocksFamily = 8,
+                          kImageFamily = 16, kNnFamily = 32, kTensorFamily = 64,
+                          kAttentionFamily = 128, kAllFamilies = 255;
 
 struct KernelTable {
   Target target{};
@@ -37,6 +44,25 @@ struct KernelTable {
   NnKernels nn{};
   TensorKernels tensor{};
   AttentionKernels attention{};
+
+  // Without those of all other families.
+  KernelTable only(Families families) const {
+    KernelTable t{.target = target};
+    if (families & kGemmFamily) {
+      for (const auto gemm : kGemms) t.*gemm = this->*gemm;
+    }
+    if (families & kConvFamily) {
+      t.depthwise = depthwise;
+      std::copy(std::begin(winograd), std::end(winograd), t.winograd);
+    }
+    if (families & kWeightsFamily) t.weights = weights;
+    if (families & kBlocksFamily) t.blocks = blocks;
+    if (families & kImageFamily) t.image = image;
+    if (families & kNnFamily) t.nn = nn;
+    if (families & kTensorFamily) t.tensor = tensor;
+    if (families & kAttentionFamily) t.attention = attention;
+    return t;
+  }
 
   // By the types of the operands.
   const GemmKernels& gemm(DType b) const {
@@ -63,10 +89,8 @@ struct KernelTable {
 
   // Takes the kernel families that this target has none of from the next slower target.
   void inherit(const KernelTable& slower) {
-    for (const auto family : {&KernelTable::gemm_f32, &KernelTable::gemm_f64, &KernelTable::gemm_s8,
-                              &KernelTable::gemm_u8, &KernelTable::rows_s8, &KernelTable::rows_u8,
-                              &KernelTable::long_rows_s8, &KernelTable::long_rows_u8}) {
-      if ((this->*family).tiles == nullptr) this->*family = slower.*family;
+    for (const auto gemm : kGemms) {
+      if ((this->*gemm).tiles == nullptr) this->*gemm = slower.*gemm;
     }
     if (depthwise == nullptr) {
       depthwise = slower.depthwise;
@@ -79,7 +103,15 @@ struct KernelTable {
     if (tensor.channel_sum == nullptr) tensor = slower.tensor;
     if (attention.weigh == nullptr) attention = slower.attention;
   }
+
+ private:
+  static const std::array<GemmKernels KernelTable::*, 8> kGemms;
 };
+
+inline constexpr std::array<GemmKernels KernelTable::*, 8> KernelTable::kGemms = {
+    &KernelTable::gemm_f32,     &KernelTable::gemm_f64,    &KernelTable::gemm_s8,
+    &KernelTable::gemm_u8,      &KernelTable::rows_s8,     &KernelTable::rows_u8,
+    &KernelTable::long_rows_s8, &KernelTable::long_rows_u8};
 
 }  // namespace tessera::detail
 

@@ -160,8 +160,8 @@ inline void store_cache_row(const KeyTensor& cache, const KernelTable& kernels, 
 
 TESSERA_LIBRARY_FUNCTION void checked_append(const AppendProblem& p) {
   const AppendOptions& o = p.options;
-  const KernelTable& kernels =
-      kernels_for(p.function, o.context ? o.context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kGemmFamily | kBlocksFamily | kNnFamily |
+                               kAttentionFamily > (p.function, o.context);
   check_append(p);
   if (p.x.is_empty()) return;
   const auto& x = p.x;

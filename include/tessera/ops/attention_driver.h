@@ -372,7 +372,7 @@ class AttentionRun : private AttentionPlan {
 TESSERA_LIBRARY_FUNCTION void checked_attention(const AttentionProblem& problem) {
   const Context* const context = problem.options.context;
   const KernelTable& table =
-      kernels_for(problem.function, context ? context->target : std::nullopt);
+      kernels_for < kGemmFamily | kBlocksFamily | kAttentionFamily > (problem.function, context);
   check_attention(problem);
   if (problem.out.is_empty() || sequences_of(problem) == 0) return;
   const AttentionRun run(problem, table);

@@ -166,7 +166,7 @@ inline bool has_results(const ConvProblem& p) {
 // ---- What conv.h calls
 
 TESSERA_LIBRARY_FUNCTION void checked_conv(const ConvProblem& p, Context* context) {
-  const KernelTable& table = kernels_for(p.function, context);
+  const KernelTable& table = kernels_for < kGemmFamily | kConvFamily > (p.function, context);
   check_conv(p, table, context);
   const ConvCall call(p, table, context);
   if (!has_results(p)) return;
@@ -180,7 +180,7 @@ TESSERA_LIBRARY_FUNCTION void checked_conv(const ConvProblem& p, Context* contex
 
 TESSERA_LIBRARY_FUNCTION PackedFilterMemory checked_pack_conv(const ConvProblem& p,
                                                               Context* context) {
-  const KernelTable& table = kernels_for(p.function, context);
+  const KernelTable& table = kernels_for < kGemmFamily | kConvFamily > (p.function, context);
   check_conv_options(p);
   check_tensor(p.function, "w", memory_of(p.w, p.rank));
   check_tuning(p.function, product_kernels(p, table), table.target, context);
@@ -204,7 +204,7 @@ TESSERA_LIBRARY_FUNCTION PackedFilterMemory checked_pack_conv(const ConvProblem&
 }
 
 TESSERA_LIBRARY_FUNCTION ConvPlan checked_conv_plan(const ConvProblem& p, Context* context) {
-  const KernelTable& table = kernels_for(p.function, context);
+  const KernelTable& table = kernels_for < kGemmFamily | kConvFamily > (p.function, context);
   check_conv(p, table, context);
   const ConvCall call(p, table, context);
   ConvPlan plan;

@@ -83,8 +83,7 @@ inline void dequantize_row(const ConstBlockView& table, DequantizeBlocks kernel,
 TESSERA_LIBRARY_FUNCTION void checked_embedding(const EmbeddingProblem& p) {
   constexpr const char* kName = "embedding";
   Context* const context = p.options.context;
-  const KernelTable& kernels =
-      kernels_for(kName, context != nullptr ? context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kBlocksFamily | kNnFamily > (kName, context);
   check_embedding(p);
   if (p.y.is_empty()) return;
   const index_t columns = p.y.extents[1];

@@ -25,7 +25,7 @@ namespace tessera::inline TESSERA_ABI::impl {
 
 inline const tessera::detail::NnKernels& nn_kernels_for(const char* function,
                                                         const Context* context) {
-  return kernels_for(function, context != nullptr ? context->target : std::nullopt).nn;
+  return kernels_for<tessera::detail::kNnFamily>(function, context).nn;
 }
 
 inline const void* element(const TensorMemory& t, index_t i, index_t j = 0, index_t k = 0,

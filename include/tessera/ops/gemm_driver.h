@@ -752,14 +752,10 @@ inline PackedPanels pack_operand_a(const GemmOperand& a, const KernelTable& tabl
   return packed;
 }
 
-inline const KernelTable& kernels_for(const char* function, const Context* context) {
-  return kernels_for(function, context ? context->target : std::nullopt);
-}
-
 // ---- What gemm.h calls
 
 TESSERA_LIBRARY_FUNCTION void checked_gemm(const GemmProblem& problem, Context* context) {
-  const KernelTable& table = kernels_for("gemm", context);
+  const KernelTable& table = kernels_for<kProductFamilies>("gemm", context);
   check_gemm("gemm", problem, table, context);
   run_gemm(problem, table, context, context ? context->executor : Executor{},
            context ? context->scratch : thread_scratch());
@@ -768,7 +764,7 @@ TESSERA_LIBRARY_FUNCTION void checked_gemm(const GemmProblem& problem, Context* 
 TESSERA_LIBRARY_FUNCTION void checked_gemms(const char* function,
                                             std::span<const GemmProblem> problems,
                                             Context* context) {
-  const KernelTable& table = kernels_for(function, context);
+  const KernelTable& table = kernels_for<kProductFamilies>(function, context);
   for (const GemmProblem& p : problems) check_gemm(function, p, table, context);
   const Executor executor = context ? context->executor : Executor{};
   const auto count = static_cast<index_t>(problems.size());
@@ -787,14 +783,14 @@ TESSERA_LIBRARY_FUNCTION void checked_gemms(const char* function,
 }
 
 TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_b(const GemmOperand& b, Context* context) {
-  const KernelTable& table = kernels_for("pack_b", context);
+  const KernelTable& table = kernels_for<kProductFamilies>("pack_b", context);
   check_memory("pack_b", "b", memory_of(b));
   check_tuning("pack_b", table.gemm(b.dtype), table.target, context);
   return pack_operand_b(b, table, context);
 }
 
 TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_a(const GemmOperand& a, Context* context) {
-  const KernelTable& table = kernels_for("pack_a", context);
+  const KernelTable& table = kernels_for<kProductFamilies>("pack_a", context);
   check_memory("pack_a", "a", memory_of(a));
   check_tuning("pack_a", table.gemm(packed_a_is_for(a.dtype)), table.target, context);
   return pack_operand_a(a, table, context);
@@ -802,7 +798,7 @@ TESSERA_LIBRARY_FUNCTION PackedPanels checked_pack_a(const GemmOperand& a, Conte
 
 TESSERA_LIBRARY_FUNCTION GemmPlan checked_plan(DType a, DType b, DType c, index_t m, index_t n,
                                                index_t k, const Context* context) {
-  const KernelTable& table = kernels_for("plan_gemm", context);
+  const KernelTable& table = kernels_for<kProductFamilies>("plan_gemm", context);
   check_tuning("plan_gemm", table.gemm(b), table.target, context);
   GemmProblem p;
   p.m = m, p.n = n, p.k = k;
@@ -816,7 +812,7 @@ TESSERA_LIBRARY_FUNCTION GemmPlan checked_plan(DType a, DType b, DType c, index_
 }
 
 TESSERA_LIBRARY_FUNCTION int checked_tile_count(DType b, const Context* context) {
-  return kernels_for("gemm_tile_count", context).gemm(b).tile_count;
+  return kernels_for<kProductFamilies>("gemm_tile_count", context).gemm(b).tile_count;
 }
 
 }  // namespace tessera::inline TESSERA_ABI::impl

@@ -26,7 +26,7 @@ namespace tessera::inline TESSERA_ABI::impl {
 using namespace tessera::detail;  // NOLINT: this is the implementation's own namespace
 
 inline ProfileTile profile_tile(Target target, DType family, const TileShape& shape) {
-  const KernelTable* table = find_table(target);
+  const KernelTable* table = find_table<kGemmFamily>(target);
   if (table == nullptr) return {};
   const GemmKernels& kernels = table->gemm(family);
   for (int i = 0; i < kernels.tile_count; ++i) {

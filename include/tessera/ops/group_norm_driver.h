@@ -239,8 +239,7 @@ inline const float* contiguous_f32(const NnKernels& kernels, const FloatView<1>&
 TESSERA_LIBRARY_FUNCTION void checked_group_norm(const GroupNormProblem& p) {
   constexpr const char* kName = "group_norm";
   Context* const context = p.options.context;
-  const KernelTable& kernels =
-      kernels_for(kName, context != nullptr ? context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kNnFamily | kTensorFamily > (kName, context);
   check_group_norm(p);
   if (p.x.is_empty()) return;
   const index_t channels = p.x.extents[p.x.rank - 1], each = channels / p.groups;

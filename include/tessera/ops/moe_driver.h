@@ -99,8 +99,7 @@ inline void keep_groups(const RouteOptions& o, float* selection, index_t experts
 TESSERA_LIBRARY_FUNCTION void checked_route(const RouteProblem& p) {
   constexpr const char* kName = "route_to_experts";
   const RouteOptions& o = p.options;
-  const KernelTable& kernels =
-      kernels_for(kName, o.context != nullptr ? o.context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kNnFamily | kTensorFamily > (kName, o.context);
   check_route(p);
   const index_t tokens = p.logits.extents[0], count = p.logits.extents[1], k = p.experts.extent(1);
   if (tokens == 0 || k == 0) return;
@@ -277,8 +276,7 @@ inline void check_combine(const CombineProblem& p) {
 TESSERA_LIBRARY_FUNCTION void checked_combine(const CombineProblem& p) {
   constexpr const char* kName = "combine_experts";
   Context* const context = p.options.context;
-  const KernelTable& kernels =
-      kernels_for(kName, context != nullptr ? context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kNnFamily | kTensorFamily > (kName, context);
   check_combine(p);
   if (p.y.is_empty()) return;
   const index_t columns = p.y.extents[1], k = p.places.extent(1);

@@ -145,8 +145,7 @@ inline void copy_row(const std::byte* x, index_t x_stride, std::byte* y, index_t
 inline constexpr index_t kTransposedBytes = 1024;
 
 TESSERA_LIBRARY_FUNCTION void checked_permute(const PermuteProblem& p) {
-  const auto& kernels =
-      kernels_for(p.function, p.context != nullptr ? p.context->target : std::nullopt).tensor;
+  const auto& kernels = kernels_for<kTensorFamily>(p.function, p.context).tensor;
   check_permute(p);
   if (p.x.is_empty()) return;
   CopyAxes axes(p);

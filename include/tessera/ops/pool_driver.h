@@ -92,8 +92,7 @@ struct PoolPlan {
 
 inline PoolPlan checked_pool_plan(const PoolProblem& problem) {
   PoolProblem p = problem;
-  const auto target = p.context != nullptr ? p.context->target : std::nullopt;
-  const auto& kernels = kernels_for(p.function, target).image.of(p.x.dtype);
+  const auto& kernels = kernels_for<kImageFamily>(p.function, p.context).image.of(p.x.dtype);
   check_input_and_result(p.function, p.x, p.y);
   const TensorMemory x = with_five_axes(p.x), y = with_five_axes(p.y);
   std::array<index_t, kMostAxes> expected = p.y.extents;

@@ -106,8 +106,8 @@ TESSERA_LIBRARY_FUNCTION void checked_quantize(const View<const float, 2>& src,
                                                const BlockView& dst,
                                                const QuantizeOptions& options) {
   constexpr const char* kName = "quantize";
-  const auto target = options.context != nullptr ? options.context->target : std::nullopt;
-  const QuantizeBlocks kernel = kernels_for(kName, target).blocks.quantize(dst.format);
+  const QuantizeBlocks kernel =
+      kernels_for<kBlocksFamily>(kName, options.context).blocks.quantize(dst.format);
   const AddressRange src_range = check_memory(kName, "src", memory_of(src));
   const AddressRange dst_range = check_blocks(kName, "dst", dst);
   const std::array<index_t, 2> extents{dst.rows, dst.cols};
@@ -161,8 +161,8 @@ TESSERA_LIBRARY_FUNCTION void checked_dequantize(const ConstBlockView& src,
                                                  const View<float, 2>& dst,
                                                  const DequantizeOptions& options) {
   constexpr const char* kName = "dequantize";
-  const auto target = options.context != nullptr ? options.context->target : std::nullopt;
-  const DequantizeBlocks kernel = kernels_for(kName, target).blocks.dequantize(src.format);
+  const DequantizeBlocks kernel =
+      kernels_for<kBlocksFamily>(kName, options.context).blocks.dequantize(src.format);
   const AddressRange src_range = check_blocks(kName, "src", src);
   const AddressRange dst_range = check_memory(kName, "dst", memory_of(dst));
   const std::array<index_t, 2> extents{src.rows, src.cols};

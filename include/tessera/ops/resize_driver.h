@@ -140,8 +140,7 @@ void bilinear_row(const TensorMemory& x, const TensorMemory& y,
 TESSERA_LIBRARY_FUNCTION void checked_resize_bilinear(const TensorMemory& x, const TensorMemory& y,
                                                       const ResizeBilinearOptions& options) {
   constexpr const char* kName = "resize_bilinear2d";
-  const auto target = options.context != nullptr ? options.context->target : std::nullopt;
-  const auto kernel = kernels_for(kName, target).image.of(x.dtype).bilinear;
+  const auto kernel = kernels_for<kImageFamily>(kName, options.context).image.of(x.dtype).bilinear;
   check_resize(kName, x, y);
   if (y.is_empty()) return;
   const auto width = static_cast<std::size_t>(y.extents[2]);

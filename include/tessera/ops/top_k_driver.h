@@ -148,8 +148,7 @@ inline void top_k_of_row(const TensorKernels& kernels, FloatPieces& row, index_t
 }
 
 TESSERA_LIBRARY_FUNCTION void checked_top_k(const TopKProblem& p) {
-  const KernelTable& kernels =
-      kernels_for(p.function, p.context != nullptr ? p.context->target : std::nullopt);
+  const KernelTable& kernels = kernels_for < kNnFamily | kTensorFamily > (p.function, p.context);
   check_top_k(p);
   const index_t rows = p.x.extents[0], cols = p.x.extents[1], k = p.indices.extent(1);
   if (rows == 0 || k == 0) return;

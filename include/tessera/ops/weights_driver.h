@@ -20,6 +20,9 @@
 
 namespace tessera::inline TESSERA_ABI::impl {
 
+// Of all products: whether one has quantized weights turns out at run time.
+inline constexpr Families kProductFamilies = kGemmFamily | kWeightsFamily;
+
 inline const CacheSizes& caches_of(const Context* context) {
   return context && context->caches ? *context->caches : machine_caches();
 }
@@ -303,7 +306,7 @@ inline void check_weights(const Fp8BlockView& w) {
 
 template <class Weights>
 PackedWeights check_and_pack(const Weights& weights, Context* context) {
-  const KernelTable& table = kernels_for("pack_weights", context ? context->target : std::nullopt);
+  const KernelTable& table = kernels_for<kProductFamilies>("pack_weights", context);
   check_weights(weights);
   return pack_weights(weights, table, context);
 }
