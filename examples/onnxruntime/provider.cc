@@ -151,6 +151,7 @@ Settings read_settings(const OrtSessionOptions* options) {
     throw std::invalid_argument("tessera: numerics: expected reproducible or fast, got " +
                                 numerics);
   }
+  settings.takes_glue_alone = option(options, "glue") == "alone";
   settings.threads = threads.empty() ? static_cast<index_t>(std::thread::hardware_concurrency())
                                      : static_cast<index_t>(std::atoi(threads.c_str()));
   if (settings.threads < 1 && !threads.empty()) {
@@ -189,8 +190,17 @@ struct Provider : OrtEp {
     return graph;
   }
 
+  // The host counts parts from 0 on whenever it asks, and two of a session must not have one name: only the first visit of the
+  // main graph takes some, not bodies of loops and branches, nor a visit after functions were inlined.
+  static bool would_repeat_names(Ort::ConstGraph from, const Graph& graph) {
+    if (static_cast<const OrtNode*>(from.GetParentNode()) != nullptr) return true;
+    return std::any_of(graph.nodes.begin(), graph.nodes.end(),
+                       [](const Node& node) { return node.provider == kName; });
+  }
+
   void take_nodes(const OrtGraph* from, OrtEpGraphSupportInfo* info) const {
     const Graph graph = read(from);
+    if (would_repeat_names(Ort::ConstGraph(from), graph)) return;
     for (const auto& group : partition(graph)) {
       std::vector<const OrtNode*> handles;
       for (const Node* node : group) handles.push_back(node->handle);
