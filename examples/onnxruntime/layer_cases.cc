@@ -18,12 +18,12 @@ std::string conv3x3(ModelBuilder& m, const std::string& x, std::int64_t in, std:
 
 // Functions of elements behind a product, one beside the other.
 std::string functions(ModelBuilder& m) {
-  const std::string x = m.node("MatMul", {"x", m.weights({16, 24}, 0.7f)});
+  const std::string x = m.node("MatMul", {"x", m.weights({16, 24}, 0.25f)});
   const std::vector<std::string> results = {
       m.node("HardSigmoid", {x}, {.floats = {{"alpha", 0.3f}, {"beta", 0.4f}}}),
       m.node("Elu", {x}, {.floats = {{"alpha", 0.7f}}}),
       m.node("Softplus", {x}),
-      m.node("Softplus", {m.node("Mul", {x, scalar(m, 60)})}),
+      m.node("Div", {m.node("Softplus", {m.node("Mul", {x, scalar(m, 60)})}), scalar(m, 60)}),
       m.node("PRelu", {x, m.weights({24}, 2)}),
       m.node("LeakyRelu", {x}, {.floats = {{"alpha", 1.5f}}}),
       m.node("Clip", {x, scalar(m, -0.5f), scalar(m, 0.75f)}),

@@ -190,17 +190,11 @@ struct Provider : OrtEp {
     return graph;
   }
 
-  // The host counts parts from 0 on whenever it asks, and two of a session must not have one name: only the first visit of the
-  // main graph takes some, not bodies of loops and branches, nor a visit after functions were inlined.
-  static bool would_repeat_names(Ort::ConstGraph from, const Graph& graph) {
-    if (static_cast<const OrtNode*>(from.GetParentNode()) != nullptr) return true;
-    return std::any_of(graph.nodes.begin(), graph.nodes.end(),
-                       [](const Node& node) { return node.provider == kName; });
-  }
-
   void take_nodes(const OrtGraph* from, OrtEpGraphSupportInfo* info) const {
+    // The host counts parts from 0 on whenever it asks, and two of a session must not have one name: what it asks for after the
+    // first graph that was compiled, such as one around the body of a loop, or one with functions inlined, is its own.
+    if (has_compiled) return;
     const Graph graph = read(from);
-    if (would_repeat_names(Ort::ConstGraph(from), graph)) return;
     for (const auto& group : partition(graph)) {
       std::vector<const OrtNode*> handles;
       for (const Node* node : group) handles.push_back(node->handle);
@@ -212,13 +206,15 @@ struct Provider : OrtEp {
     }
   }
 
-  std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) const {
+  std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) {
     const Ort::ConstNode node(fused);
+    has_compiled = true;
     return std::make_unique<Compiled>(read(graph), names(node.GetInputs()),
                                       names(node.GetOutputs()));
   }
 
   Settings settings;
+  bool has_compiled = false;
 };
 
 struct Factory : OrtEpFactory {
