@@ -1,151 +1,236 @@
 // SPDX-License-Identifier: Apache-2.0
 // Functions of each element, and of two tensors that are broadcast against each other.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "kernel.h"
 
 namespace tessera::ort {
 namespace {
 
-// Whether two tensors of one shape have their elements in the same order.
-const Tensor& in_layout_of(const Tensor& y, const Tensor& x, Step& step, std::size_t input) {
-  return x.channels_last == y.channels_last ? x : *step.dense_input(input);
+using Kind = Activation::Kind;
+
+// One of the functions that follow each other in a formula: of the number so far alone, or of it and of a constant or x.
+struct FormulaStep {
+  FormulaStep(UnaryOp op) : unary(op) {}  // NOLINT: implicit, so that formulas are lists
+  FormulaStep(BinaryOp op, float value) : binary(op), constant(value) {}
+  static FormulaStep with_x(BinaryOp op) {
+    FormulaStep step(op, 0);
+    step.constant.reset();
+    return step;
+  }
+
+  UnaryOp unary{};
+  std::optional<BinaryOp> binary;
+  std::optional<float> constant;  // none: x
+};
+
+struct Formula {
+  std::vector<FormulaStep> steps;  // none: not known
+  Activation activation{};         // what epilogues have for it
+};
+
+struct Function {
+  const char* op;
+  UnaryOp function;
+  Kind activation = Kind::kNone;
+};
+constexpr Function kFunctions[] = {
+    {"Relu", UnaryOp::kRelu, Kind::kRelu},
+    {"Sigmoid", UnaryOp::kSigmoid, Kind::kSigmoid},
+    {"Tanh", UnaryOp::kTanh, Kind::kTanh},
+    {"HardSwish", UnaryOp::kHardSwish, Kind::kHardSwish},
+    {"Erf", UnaryOp::kErf},
+    {"Exp", UnaryOp::kExp},
+    {"Log", UnaryOp::kLog},
+    {"Sin", UnaryOp::kSin},
+    {"Cos", UnaryOp::kCos},
+    {"Sqrt", UnaryOp::kSqrt},
+    {"Abs", UnaryOp::kAbs},
+    {"Neg", UnaryOp::kNeg},
+    {"Reciprocal", UnaryOp::kReciprocal},
+};
+
+Formula gelu(const NodeView& node) {
+  if (node.get<std::string>("approximate", "none") == "tanh") {
+    return {{UnaryOp::kGeluTanh}, {.kind = Kind::kGeluTanh}};
+  }
+  return {{UnaryOp::kGelu}, {.kind = Kind::kGelu}};
 }
 
-Layout layout_of(const Tensor& x) {
-  return x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx;
+Formula leaky_relu(const NodeView& node) {
+  const float slope = node.get<float>("alpha", 0.01f);
+  const BinaryOp choice = slope <= 1 ? BinaryOp::kMax : BinaryOp::kMin;
+  return {{{BinaryOp::kMul, slope}, FormulaStep::with_x(choice)},
+          {.kind = Kind::kLeakyRelu, .low = slope}};
 }
 
-// Glue of f32 with one operand; the layout stays.
-class UnaryKernel : public Kernel {
- public:
-  bool is_glue() const override { return true; }
-
-  void run(Step& step) const override {
-    const Tensor& x = *step.input(0);
-    const Tensor& y = *step.output(0, x.shape, layout_of(x));
-    apply(vector_view<const float>(in_layout_of(y, x, step, 0)), vector_view<float>(y), step);
+// The one number of a constant, which may be of any float type or s64.
+std::optional<float> constant_number(const NodeView& node, std::size_t i) {
+  const Tensor* const t = node.constant(i);
+  if (t == nullptr || t->data == nullptr || count(t->shape) != 1) return {};
+  if (t->type == kInt64) return static_cast<float>(*t->as<const std::int64_t>());
+  std::optional<float> number;
+  if (is_real(t->type)) {
+    with_real(t->type, [&]<class T>(T) { number = static_cast<float>(*t->as<const T>()); });
   }
-
- protected:
-  virtual void apply(const View<const float, 1>& x, const View<float, 1>& y, Step& step) const = 0;
-};
-
-class Function : public UnaryKernel {
- public:
-  struct Entry {
-    const char* op;
-    UnaryOp function;
-    Activation::Kind activation;
-  };
-  static constexpr Entry kEntries[] = {
-      {"Relu", UnaryOp::kRelu, Activation::Kind::kRelu},
-      {"Sigmoid", UnaryOp::kSigmoid, Activation::Kind::kSigmoid},
-      {"Tanh", UnaryOp::kTanh, Activation::Kind::kTanh},
-      {"HardSwish", UnaryOp::kHardSwish, Activation::Kind::kHardSwish},
-      {"Gelu", UnaryOp::kGelu, Activation::Kind::kGelu},
-      {"Erf", UnaryOp::kErf, Activation::Kind::kNone},
-      {"Exp", UnaryOp::kExp, Activation::Kind::kNone},
-      {"Log", UnaryOp::kLog, Activation::Kind::kNone},
-      {"Sqrt", UnaryOp::kSqrt, Activation::Kind::kNone},
-      {"Abs", UnaryOp::kAbs, Activation::Kind::kNone},
-      {"Neg", UnaryOp::kNeg, Activation::Kind::kNone},
-      {"Reciprocal", UnaryOp::kReciprocal, Activation::Kind::kNone},
-  };
-
-  bool read(const NodeView& node) {
-    for (const Entry& entry : kEntries) {
-      if (node.op() == entry.op) entry_ = entry;
-    }
-    if (node.get<std::string>("approximate", "none") == "tanh") {
-      entry_ = {"Gelu", UnaryOp::kGeluTanh, Activation::Kind::kGeluTanh};
-    }
-    return node.is_float(0);
-  }
-
-  Activation as_activation() const override { return {.kind = entry_.activation}; }
-
- protected:
-  void apply(const View<const float, 1>& x, const View<float, 1>& y, Step& step) const override {
-    elementwise(entry_.function, x, y, {.context = &step.context()});
-  }
-
- private:
-  Entry entry_{};
-};
-
-class LeakyRelu : public UnaryKernel {
- public:
-  bool read(const NodeView& node) {
-    slope_ = node.get<float>("alpha", 0.01f);
-    return node.is_float(0);
-  }
-  Activation as_activation() const override {
-    return {.kind = Activation::Kind::kLeakyRelu, .low = slope_};
-  }
-
- protected:
-  void apply(const View<const float, 1>& x, const View<float, 1>& y, Step&) const override {
-    for (index_t i = 0; i < x.extent(0); ++i) y(i) = x(i) < 0 ? slope_ * x(i) : x(i);
-  }
-
- private:
-  float slope_ = 0;
-};
+  return number;
+}
 
 // Bounds are attributes before version 11, then inputs, which are left to the host unless they are constants.
-class Clip : public UnaryKernel {
+Formula clip(const NodeView& node) {
+  float bounds[] = {node.get<float>("min", std::numeric_limits<float>::lowest()),
+                    node.get<float>("max", std::numeric_limits<float>::max())};
+  for (std::size_t i = 1; i <= 2; ++i) {
+    if (!node.has_input(i)) continue;
+    const auto bound = constant_number(node, i);
+    if (!bound) return {};
+    bounds[i - 1] = *bound;
+  }
+  const auto [low, high] = bounds;
+  if (!(low <= high)) return {};
+  return {{{BinaryOp::kMax, low}, {BinaryOp::kMin, high}},
+          {.kind = Kind::kClamp, .low = low, .high = high}};
+}
+
+Formula hard_sigmoid(const NodeView& node) {
+  return {{{BinaryOp::kMul, node.get<float>("alpha", 0.2f)},
+           {BinaryOp::kAdd, node.get<float>("beta", 0.5f)},
+           {BinaryOp::kMax, 0},
+           {BinaryOp::kMin, 1}}};
+}
+
+// max(x, alpha (e^min(x, 0) - 1)), which is right for slopes up to 1.
+Formula elu(const NodeView& node) {
+  const float alpha = node.get<float>("alpha", 1);
+  if (alpha < 0 || alpha > 1) return {};
+  return {{{BinaryOp::kMin, 0},
+           UnaryOp::kExp,
+           {BinaryOp::kSub, 1},
+           {BinaryOp::kMul, alpha},
+           FormulaStep::with_x(BinaryOp::kMax)}};
+}
+
+// ln(1 + e^x) = -ln(sigmoid(-x)); for large x the logarithm's argument is kept above 0, and x is the result.
+Formula softplus() {
+  return {{UnaryOp::kNeg,
+           UnaryOp::kSigmoid,
+           {BinaryOp::kMax, std::numeric_limits<float>::min()},
+           UnaryOp::kLog,
+           UnaryOp::kNeg,
+           FormulaStep::with_x(BinaryOp::kMax)}};
+}
+
+// x tanh(softplus(x)).
+Formula mish() {
+  Formula formula = softplus();
+  formula.steps.push_back(UnaryOp::kTanh);
+  formula.steps.push_back(FormulaStep::with_x(BinaryOp::kMul));
+  return formula;
+}
+
+// x sigmoid(alpha x).
+Formula quick_gelu(const NodeView& node) {
+  return {{{BinaryOp::kMul, node.get<float>("alpha", 1.702f)},
+           UnaryOp::kSigmoid,
+           FormulaStep::with_x(BinaryOp::kMul)}};
+}
+
+// Of a constant exponent.
+Formula power(const NodeView& node) {
+  const auto exponent = constant_number(node, 1);
+  if (!exponent || node.rank(1) > node.rank(0)) return {};
+  if (*exponent == 2) return {{UnaryOp::kSquare}};
+  if (*exponent == 3) return {{UnaryOp::kSquare, FormulaStep::with_x(BinaryOp::kMul)}};
+  if (*exponent == 0.5f) return {{UnaryOp::kSqrt}};
+  if (*exponent == -0.5f) return {{UnaryOp::kRsqrt}};
+  if (*exponent == -1) return {{UnaryOp::kReciprocal}};
+  return {};
+}
+
+Formula formula_of(const NodeView& node) {
+  for (const Function& f : kFunctions) {
+    if (node.op() == f.op) return {{f.function}, {.kind = f.activation}};
+  }
+  if (node.op() == "Gelu") return gelu(node);
+  if (node.op() == "LeakyRelu") return leaky_relu(node);
+  if (node.op() == "Clip") return clip(node);
+  if (node.op() == "HardSigmoid") return hard_sigmoid(node);
+  if (node.op() == "Elu") return elu(node);
+  if (node.op() == "Softplus") return softplus();
+  if (node.op() == "Mish") return mish();
+  if (node.op() == "QuickGelu") return quick_gelu(node);
+  if (node.op() == "Pow") return power(node);
+  return {};
+}
+
+// A formula of one operand; the layout stays. Numbers between its steps are f32.
+class Unary : public Glue {
  public:
   bool read(const NodeView& node) {
-    low_ = node.get<float>("min", std::numeric_limits<float>::lowest());
-    high_ = node.get<float>("max", std::numeric_limits<float>::max());
-    for (std::size_t i = 1; i <= 2; ++i) {
-      if (!node.has_input(i)) continue;
-      const Tensor* const bound = node.constant(i);
-      if (bound == nullptr || bound->data == nullptr || !node.is_float(i)) return false;
-      (i == 1 ? low_ : high_) = *bound->as<const float>();
-    }
-    return node.is_float(0) && low_ <= high_;
-  }
-  Activation as_activation() const override {
-    return {.kind = Activation::Kind::kClamp, .low = low_, .high = high_};
+    formula_ = formula_of(node);
+    return node.is_real(0) && !formula_.steps.empty();
   }
 
- protected:
-  void apply(const View<const float, 1>& x, const View<float, 1>& y, Step&) const override {
-    for (index_t i = 0; i < x.extent(0); ++i) {
-      y(i) = x(i) < low_ ? low_ : x(i) > high_ ? high_ : x(i);
-    }
+  Activation as_activation() const override { return formula_.activation; }
+
+  void run(Step& step) const override {
+    const Tensor& given = *step.input(0);
+    const Tensor& y = *step.output(0, given.shape, layout_of(given));
+    const Tensor& x = given.channels_last == y.channels_last ? given : *step.dense_input(0);
+    with_real(x.type,
+              [&]<class T>(T) { run_on(step, vector_view<const T>(x), vector_view<T>(y)); });
   }
 
  private:
-  float low_ = 0, high_ = 0;
+  template <class T>
+  void run_on(Step& step, const View<const T, 1>& x, const View<T, 1>& y) const {
+    const auto& steps = formula_.steps;
+    if (steps.size() == 1) return apply(steps[0], x, x, y, step);
+    const auto numbers = row_major(step.scratch_of<float>(x.extent(0)), {x.extent(0)});
+    apply(steps.front(), x, x, numbers, step);
+    for (std::size_t i = 1; i + 1 < steps.size(); ++i) apply(steps[i], numbers, x, numbers, step);
+    apply(steps.back(), numbers, x, y, step);
+  }
+
+  template <class From, class X, class To>
+  static void apply(const FormulaStep& f, const From& from, const X& x, const To& to, Step& step) {
+    const ElementwiseOptions options{.context = &step.context()};
+    if (!f.binary) return elementwise(f.unary, from, to, options);
+    if (!f.constant) return elementwise(*f.binary, from, x, to, options);
+    elementwise(*f.binary, from, View<const float, 1>(&*f.constant, {1}, {0}), to, options);
+  }
+
+  Formula formula_;
 };
 
-class Binary : public Kernel {
+// Two operands that are broadcast against each other.
+class Binary : public Glue {
  public:
-  static constexpr std::pair<const char*, BinaryOp> kOps[] = {{"Add", BinaryOp::kAdd},
-                                                              {"Sum", BinaryOp::kAdd},
-                                                              {"Sub", BinaryOp::kSub},
-                                                              {"Mul", BinaryOp::kMul},
-                                                              {"Div", BinaryOp::kDiv}};
+  static constexpr std::pair<const char*, BinaryOp> kOps[] = {
+      {"Add", BinaryOp::kAdd}, {"Sum", BinaryOp::kAdd},  {"Sub", BinaryOp::kSub},
+      {"Mul", BinaryOp::kMul}, {"Div", BinaryOp::kDiv},  {"Max", BinaryOp::kMax},
+      {"Min", BinaryOp::kMin}, {"PRelu", BinaryOp::kMul}};
 
   bool read(const NodeView& node) {
     for (const auto& [op, function] : kOps) {
       if (node.op() == op) op_ = function;
     }
+    is_prelu_ = node.op() == "PRelu";
     const auto fits = [&](std::size_t i) {
-      return node.is_float(i) && node.rank(i) >= 0 && node.rank(i) <= kAxes;
+      return node.is_real(i) && node.rank(i) >= 0 && node.rank(i) <= kAxes;
     };
-    // Before version 7 broadcasting was another; Sum has any number of operands.
-    const bool is_sum = node.op() == "Sum";
-    return fits(0) && fits(1) && node.input_count() == 2 && (is_sum || node.version() >= 7);
+    // Before version 7 broadcasting was another; some have any number of operands.
+    const bool had_attributes =
+        node.version() < 7 && node.op() != "Sum" && node.op() != "Max" && node.op() != "Min";
+    return fits(0) && fits(1) && node.is_like_first(1) && node.input_count() == 2 &&
+           !had_attributes;
   }
 
-  bool is_glue() const override { return true; }
   bool is_sum() const override { return op_ == BinaryOp::kAdd; }
 
   void run(Step& step) const override {
@@ -154,72 +239,69 @@ class Binary : public Kernel {
     const bool wishes_last = (a.channels_last && a.rank() == shape.size()) ||
                              (b.channels_last && b.rank() == shape.size());
     const Tensor& y = *step.output(0, shape, wishes_last ? Layout::kChannelsLast : Layout::kAsOnnx);
-    const auto view = [&](const Tensor& t, std::size_t i) {
-      // Of less axes, the channels are elsewhere.
-      const bool is_short = t.channels_last && t.rank() != shape.size();
-      return axes_view<const float>(is_short ? *step.dense_input(i) : t, shape.size(),
-                                    y.channels_last);
-    };
-    elementwise(op_, view(a, 0), view(b, 1), axes_view<float>(y, shape.size(), y.channels_last),
-                {.context = &step.context()});
+    with_real(y.type, [&]<class T>(T) {
+      const auto view = [&](const Tensor& t, std::size_t i) {
+        // Of less axes, the channels are elsewhere.
+        const bool is_short = t.channels_last && t.rank() != shape.size();
+        return operand_view<const T>(is_short ? *step.dense_input(i) : t, y);
+      };
+      apply(step, view(a, 0), view(b, 1), operand_view<T>(y, y));
+    });
   }
 
  private:
   static constexpr int kAxes = 4;
 
-  static Shape broadcast(const Shape& a, const Shape& b) {
-    Shape y(std::max(a.size(), b.size()), 1);
-    for (std::size_t i = 0; i < y.size(); ++i) {
-      const std::int64_t ea = i < a.size() ? a[a.size() - 1 - i] : 1;
-      const std::int64_t eb = i < b.size() ? b[b.size() - 1 - i] : 1;
-      if (ea != eb && ea != 1 && eb != 1) {
-        throw std::invalid_argument("expected extents that broadcast, got " + to_string(a) +
-                                    " and " + to_string(b));
-      }
-      y[y.size() - 1 - i] = ea == 1 ? eb : ea;
-    }
-    return y;
+  template <class T>
+  void apply(Step& step, const View<const T, kAxes>& a, const View<const T, kAxes>& b,
+             const View<T, kAxes>& y) const {
+    const ElementwiseOptions options{.context = &step.context()};
+    if (!is_prelu_) return elementwise(op_, a, b, y, options);
+    // max(a, 0) + b min(a, 0); the slopes b are broadcast.
+    const auto negative =
+        row_major(step.scratch_of<float>(a.extent(0) * a.extent(1) * a.extent(2) * a.extent(3)),
+                  {a.extent(0), a.extent(1), a.extent(2), a.extent(3)});
+    const float zero = 0;
+    elementwise(BinaryOp::kMin, a, View<const float, 1>(&zero, {1}, {0}), negative, options);
+    elementwise(BinaryOp::kMul, negative, b, negative, options);
+    elementwise(UnaryOp::kRelu, a, y, options);
+    elementwise(BinaryOp::kAdd, y, negative, y, options);
   }
 
-  // With `rank` axes of ONNX, then all of kAxes; the channels, axis 1, last if the result has them there.
+  // All axes; the channels last if y has them there.
   template <class T>
-  static View<T, kAxes> axes_view(const Tensor& t, std::size_t rank, bool channels_last) {
-    std::array<index_t, kAxes> extents, strides{};
-    extents.fill(1);
-    index_t stride = 1;
-    const auto put = [&](std::size_t axis) {  // of t, from the fastest in memory on
-      const std::size_t at = kAxes - t.rank() + axis;
-      extents[at] = static_cast<index_t>(t.shape[axis]);
-      strides[at] = stride;
-      stride *= extents[at];
-    };
-    if (t.channels_last) put(1);
-    for (std::size_t axis = t.rank(); axis-- > 0;) {
-      if (!(t.channels_last && axis == 1)) put(axis);
-    }
-    View<T, kAxes> view(t.as<T>(), extents, strides);
-    if (channels_last) {
-      const auto first = static_cast<index_t>(kAxes - rank + 1);
-      std::rotate(view.extents.begin() + first, view.extents.begin() + first + 1,
-                  view.extents.end());
-      std::rotate(view.strides.begin() + first, view.strides.begin() + first + 1,
-                  view.strides.end());
+  static View<T, kAxes> operand_view(const Tensor& t, const Tensor& y) {
+    const auto all = axes_view<T>(t);
+    View<T, kAxes> view;
+    view.data = all.data;
+    std::copy(all.extents.begin() + 1, all.extents.end(), view.extents.begin());
+    std::copy(all.strides.begin() + 1, all.strides.end(), view.strides.begin());
+    if (y.channels_last) {
+      const auto channels = static_cast<index_t>(kAxes - y.rank() + 1);
+      const auto move_last = [&](auto& values) {
+        std::rotate(values.begin() + channels, values.begin() + channels + 1, values.end());
+      };
+      move_last(view.extents);
+      move_last(view.strides);
     }
     return view;
   }
 
   BinaryOp op_{};
+  bool is_prelu_ = false;
 };
 
 }  // namespace
 
 void add_elementwise(std::vector<Operator>& operators) {
-  for (const Function::Entry& entry : Function::kEntries) {
-    operators.push_back({kOnnx, entry.op, make_if_read<Function>});
+  for (const Function& f : kFunctions) operators.push_back({kOnnx, f.op, make_if_read<Unary>});
+  for (const char* op :
+       {"Gelu", "LeakyRelu", "Clip", "HardSigmoid", "Elu", "Softplus", "Mish", "Pow"}) {
+    operators.push_back({kOnnx, op, make_if_read<Unary>});
   }
-  operators.push_back({kMicrosoft, "Gelu", make_if_read<Function>});
-  operators.push_back({kOnnx, "LeakyRelu", make_if_read<LeakyRelu>});
-  operators.push_back({kOnnx, "Clip", make_if_read<Clip>});
+  for (const char* op : {"Gelu", "QuickGelu"}) {
+    operators.push_back({kMicrosoft, op, make_if_read<Unary>});
+  }
   for (const auto& [op, function] : Binary::kOps) {
     operators.push_back({kOnnx, op, make_if_read<Binary>});
   }

@@ -83,7 +83,7 @@ Graph read_graph(Ort::ConstGraph graph) {
     node.version = from.GetSinceVersion();
     const char* provider = nullptr;
     Ort::ThrowOnError(Ort::GetApi().Node_GetEpName(from, &provider));
-    node.is_taken = provider != nullptr && *provider != '\0';
+    if (provider != nullptr) node.provider = provider;
     for (const Ort::ConstValueInfo& info : from.GetInputs()) {
       const int value = id_of(info);
       node.inputs.push_back(value);

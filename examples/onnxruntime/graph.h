@@ -35,7 +35,7 @@ struct Node {
   const OrtNode* handle = nullptr;
   std::string name, domain, op;  // the domain of ONNX itself is empty
   int version = 0;
-  bool is_taken = false;             // by another provider
+  std::string provider;              // that has taken it, if one has
   std::vector<int> inputs, outputs;  // values; kNoValue where optional ones are left out
   std::vector<int> implicit_inputs;  // values that subgraphs of the node read
   std::map<std::string, Attribute> attributes;
@@ -45,6 +45,7 @@ struct Node {
 struct Settings {
   Numerics numerics = Numerics::kReproducible;  // of convolutions
   index_t threads = 1;                          // that the session has
+  bool takes_glue_alone = false;                // for tests: parts that are not worth a visit
 };
 
 struct Graph {
@@ -83,6 +84,9 @@ class NodeView {
     return has_input(i) ? input(i)->tensor.type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   }
   bool is_float(std::size_t i) const { return type(i) == kFloat; }
+  bool is_real(std::size_t i) const { return tessera::ort::is_real(type(i)); }
+  // Of the type of the first, or left out.
+  bool is_like_first(std::size_t i) const { return !has_input(i) || type(i) == type(0); }
   bool is_byte(std::size_t i) const { return type(i) == kInt8 || type(i) == kUint8; }
   // -1 if it is unknown.
   int rank(std::size_t i) const {

@@ -3,20 +3,12 @@
 
 #include <cmath>
 #include <cstdio>
-#include <functional>
 #include <limits>
+
+#include "graph_case.h"
 
 namespace tessera::ort {
 namespace {
-
-// A graph, the operators that it must run, and what it is called.
-struct Case {
-  const char* name;
-  std::vector<const char*> ops;
-  Extents input, output;
-  std::function<std::string(ModelBuilder&)> build;  // from "x" to the result that it returns
-  double tolerance = 1e-5;                          // of the largest result
-};
 
 std::string conv(ModelBuilder& m, const std::string& x, std::int64_t in, std::int64_t out,
                  std::int64_t kernel, std::int64_t stride = 1, std::int64_t groups = 1,
@@ -31,8 +23,6 @@ std::string conv(ModelBuilder& m, const std::string& x, std::int64_t in, std::in
                            {"pads", {pad, pad, pad, pad}}},
                  .integers = {{"group", groups}}});
 }
-
-std::string scalar(ModelBuilder& m, float value) { return m.constant<float>({value}, {}); }
 
 // All layers and activations that are fused, a residual of a later node, a broadcast scale per channel, branches.
 std::string network(ModelBuilder& m) {
@@ -93,13 +83,6 @@ std::string transformer(ModelBuilder& m) {
   return m.node("Add", {dense(wide, 100, kHidden), attended});
 }
 
-std::string multi_head(ModelBuilder& m) {
-  const auto part = [&] { return m.node("MatMul", {"x", m.weights({32, 32}, 0.4f)}); };
-  const std::string q = part(), k = part(), v = part();
-  return m.node("MultiHeadAttention", {q, k, v, m.weights({96}, 0.5f)},
-                {.integers = {{"num_heads", 4}}}, {}, "com.microsoft");
-}
-
 // Codes and scales of 4 bits, with zero points and without.
 std::string few_bits(ModelBuilder& m, bool has_zero_points, std::int64_t bits) {
   constexpr std::int64_t kK = 96, kN = 20, kBlock = 32, kBlocks = kK / kBlock;
@@ -118,36 +101,6 @@ std::string few_bits(ModelBuilder& m, bool has_zero_points, std::int64_t bits) {
   return m.node("MatMulNBits", inputs,
                 {.integers = {{"K", kK}, {"N", kN}, {"bits", bits}, {"block_size", kBlock}}}, {},
                 "com.microsoft");
-}
-
-// Rotated, two heads of keys for four of queries: a prompt, or `tokens` behind `past` of a cache.
-std::string group_query(ModelBuilder& m, std::int64_t batch, std::int64_t tokens,
-                        std::int64_t past) {
-  constexpr std::int64_t kHeads = 4, kKvHeads = 2, kDim = 16, kPositions = 32;
-  const auto part = [&](std::int64_t heads) {
-    return m.node("MatMul", {"x", m.weights({32, heads * kDim}, 0.4f)});
-  };
-  const std::string q = part(kHeads), k = part(kKvHeads), v = part(kKvHeads);
-  std::string past_k, past_v;
-  if (past > 0) {
-    past_k = m.weights({batch, kKvHeads, past, kDim}, 1);
-    past_v = m.weights({batch, kKvHeads, past, kDim}, 1);
-  }
-  const std::int32_t total = static_cast<std::int32_t>(past + tokens);
-  const std::vector<std::int32_t> last(static_cast<std::size_t>(batch), total - 1);
-  std::vector<float> cos, sin;
-  for (std::int64_t i = 0; i < kPositions * kDim / 2; ++i) {
-    const float angle =
-        static_cast<float>(i / (kDim / 2)) / static_cast<float>(1 + i % (kDim / 2) * 5);
-    cos.push_back(std::cos(angle));
-    sin.push_back(std::sin(angle));
-  }
-  return m.node(
-      "GroupQueryAttention",
-      {q, k, v, past_k, past_v, m.constant(last, {batch}), m.constant<std::int32_t>({total}, {1}),
-       m.constant(cos, {kPositions, kDim / 2}), m.constant(sin, {kPositions, kDim / 2})},
-      {.integers = {{"num_heads", kHeads}, {"kv_num_heads", kKvHeads}, {"do_rotary", 1}}},
-      {"y", "present_k", "present_v"}, "com.microsoft");
 }
 
 // Codes of weights that the host's sums of two products in 16 bits hold, on x86 without VNNI; ours hold all.
@@ -182,7 +135,7 @@ std::string quantized_conv(ModelBuilder& m) {
   return m.node("DequantizeLinear", {y, scalar(m, 0.05f), u8(130)});
 }
 
-const Case kCases[] = {
+const GraphCase kLayers[] = {
     {"convolution network",
      {"Conv", "ConvTranspose", "MaxPool", "Concat", "Gemm", "Softmax"},
      {2, 3, 24, 24},
@@ -193,17 +146,6 @@ const Case kCases[] = {
      {1, 13, 48},
      {1, 13, 48},
      transformer},
-    {"multi-head attention", {"MultiHeadAttention"}, {2, 9, 32}, {2, 9, 32}, multi_head},
-    {"grouped queries, a prompt",
-     {"GroupQueryAttention"},
-     {2, 9, 32},
-     {2, 9, 32},
-     [](ModelBuilder& m) { return group_query(m, 2, 9, 0); }},
-    {"grouped queries, a token",
-     {"GroupQueryAttention"},
-     {2, 1, 32},
-     {2, 1, 32},
-     [](ModelBuilder& m) { return group_query(m, 2, 1, 11); }},
     {"4-bit weights",
      {"MatMulNBits"},
      {5, 96},
@@ -228,16 +170,24 @@ const Case kCases[] = {
 };
 
 // The result of a case; the same constants whatever the options.
-std::vector<float> result_of(const Case& c, Runtime& runtime, bool accelerated, unsigned seed,
-                             int threads) {
-  ModelBuilder model(seed);
+std::vector<float> result_of(const GraphCase& c, Runtime& runtime, bool accelerated, unsigned seed,
+                             int threads, Precision precision) {
+  ModelBuilder model(seed, precision, c.opset);
   std::vector<float> x = model.random(elements(c.input), 1);
-  model.input("x", c.input);
-  const std::string y = c.build(model);
+  model.input(precision == Precision::kHalf ? "x32" : "x",
+              c.declared.empty() ? c.input : c.declared);
+  if (precision == Precision::kHalf) {
+    model.node("Cast", {"x32"}, {.integers = {{"to", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16}}},
+               {"x"});
+  }
+  std::string y = c.build(model);
+  if (precision == Precision::kHalf) {
+    y = model.node("Cast", {y}, {.integers = {{"to", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT}}});
+  }
   model.output(y, c.output);
   Ort::Session session = model.session(runtime.env(), runtime.options(accelerated, threads));
   const Ort::Value input = tensor(x, c.input);
-  const char *in = "x", *out = y.c_str();
+  const char *in = precision == Precision::kHalf ? "x32" : "x", *out = y.c_str();
   const auto results = session.Run(Ort::RunOptions{nullptr}, &in, &input, 1, &out, 1);
   const float* const data = results[0].GetTensorData<float>();
   return {data, data + results[0].GetTensorTypeAndShapeInfo().GetElementCount()};
@@ -254,30 +204,43 @@ double difference(const std::vector<float>& a, const std::vector<float>& b) {
   return worst / largest;
 }
 
+// `precision` of Tessera; the host has f32.
+bool passes(const GraphCase& c, Runtime& runtime, unsigned seed, Precision precision) {
+  const bool is_half = precision == Precision::kHalf;
+  std::vector<std::uint64_t> before;
+  for (const char* op : c.ops) before.push_back(runtime.runs_of(op));
+  const std::vector<float> expected =
+      result_of(c, runtime, false, seed, 1, is_half ? Precision::kRoundedToHalf : precision);
+  const std::vector<float> result = result_of(c, runtime, true, seed, 1, precision);
+  const bool same_on_threads = result_of(c, runtime, true, seed, 3, precision) == result;
+  std::string missing;
+  for (std::size_t i = 0; i < c.ops.size(); ++i) {
+    if (runtime.runs_of(c.ops[i]) == before[i]) missing += std::string(", no ") + c.ops[i];
+  }
+  const double d = difference(expected, result);
+  const bool passed =
+      d < (is_half ? c.half_tolerance : c.tolerance) && missing.empty() && same_on_threads;
+  std::printf("%-44s differs by %.1e of the largest result%s%s%s\n",
+              (c.name + (is_half ? ", f16" : "")).c_str(), d, missing.c_str(),
+              same_on_threads ? "" : ", other bits on threads", passed ? "" : ": FAILED");
+  return passed;
+}
+
 }  // namespace
 
 int check_graphs(Runtime& runtime) {
+  std::vector<GraphCase> cases(std::begin(kLayers), std::end(kLayers));
+  for (auto* const more : {attention_cases, layer_cases}) {
+    for (GraphCase& c : more()) cases.push_back(std::move(c));
+  }
   int failures = 0;
-  for (const Case& c : kCases) {
+  for (const GraphCase& c : cases) {
     for (const unsigned seed : {1, 2}) {
       try {
-        std::vector<std::uint64_t> before;
-        for (const char* op : c.ops) before.push_back(runtime.runs_of(op));
-        const std::vector<float> expected = result_of(c, runtime, false, seed, 1);
-        const std::vector<float> result = result_of(c, runtime, true, seed, 1);
-        const bool same_on_threads = result_of(c, runtime, true, seed, 3) == result;
-        bool all_ran = true;
-        for (std::size_t i = 0; i < c.ops.size(); ++i) {
-          all_ran = all_ran && runtime.runs_of(c.ops[i]) != before[i];
-        }
-        const double d = difference(expected, result);
-        const bool passed = d < c.tolerance && all_ran && same_on_threads;
-        failures += !passed;
-        std::printf("%-28s differs by %.1e of the largest result%s%s%s\n", c.name, d,
-                    all_ran ? "" : ", not by Tessera",
-                    same_on_threads ? "" : ", other bits on threads", passed ? "" : ": FAILED");
+        failures += !passes(c, runtime, seed, Precision::kSingle);
+        if (c.half_tolerance != 0) failures += !passes(c, runtime, seed, Precision::kHalf);
       } catch (const std::exception& error) {
-        std::printf("%s: %s\n", c.name, error.what());
+        std::printf("%s: %s\n", c.name.c_str(), error.what());
         ++failures;
       }
     }

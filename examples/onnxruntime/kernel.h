@@ -18,6 +18,10 @@ inline constexpr std::size_t kResidualInput = 14;
 
 enum class Layout { kAsOnnx, kChannelsLast };
 
+inline Layout layout_of(const Tensor& x) {
+  return x.channels_last ? Layout::kChannelsLast : Layout::kAsOnnx;
+}
+
 // One run of one kernel.
 class Step {
  public:
@@ -111,6 +115,12 @@ class Kernel {
   virtual bool take_residual() { return false; }
 };
 
+// Not worth a visit by itself, but good to have beside others.
+class Glue : public Kernel {
+ public:
+  bool is_glue() const final { return true; }
+};
+
 // Null if it is not for us: an unknown operator, types, attributes or ranks that no kernel takes.
 std::unique_ptr<Kernel> make_kernel(const NodeView& node);
 
@@ -128,6 +138,15 @@ std::unique_ptr<Kernel> make_if_read(const NodeView& node) {
   return kernel;
 }
 
+// Likewise of a kernel for elements of the type of the first input, which is f32, f16 or bf16.
+template <template <class> class K>
+std::unique_ptr<Kernel> make_for_real(const NodeView& node) {
+  std::unique_ptr<Kernel> kernel;
+  if (!node.is_real(0)) return kernel;
+  with_real(node.type(0), [&]<class T>(T) { kernel = make_if_read<K<T>>(node); });
+  return kernel;
+}
+
 inline constexpr std::string_view kOnnx = "", kMicrosoft = "com.microsoft";
 
 // Each file of operators adds its own.
@@ -136,8 +155,12 @@ void add_products(std::vector<Operator>& operators);
 void add_quantized_products(std::vector<Operator>& operators);
 void add_rows(std::vector<Operator>& operators);
 void add_attention(std::vector<Operator>& operators);
+void add_group_query_attention(std::vector<Operator>& operators);
 void add_elementwise(std::vector<Operator>& operators);
 void add_pooling(std::vector<Operator>& operators);
+void add_channels(std::vector<Operator>& operators);
+void add_images(std::vector<Operator>& operators);
+void add_selection(std::vector<Operator>& operators);
 void add_shapes(std::vector<Operator>& operators);
 
 }  // namespace tessera::ort

@@ -15,18 +15,9 @@ void to_onnx_order(const Tensor& x, void* to, Context& context) {
   Tensor y = x;
   y.data = to;
   y.channels_last = false;
-  const auto copy_as = [&]<class T>(T) {
-    switch (x.rank()) {
-      case 3:
-        return copy(channels_view<T, 3>(x), channels_view<T, 3>(y), {.context = &context});
-      case 4:
-        return copy(channels_view<T, 4>(x), channels_view<T, 4>(y), {.context = &context});
-      default:
-        return copy(channels_view<T, 5>(x), channels_view<T, 5>(y), {.context = &context});
-    }
-  };
-  if (size_of_element(x.type) == 4) return copy_as(float());
-  copy_as(std::uint8_t());
+  with_bits(x.type, [&]<class T>(T) {
+    copy(axes_view<const T>(x), axes_view<T>(y), {.context = &context});
+  });
 }
 
 std::mutex counts_mutex;
@@ -56,8 +47,12 @@ std::unique_ptr<Kernel> make_kernel(const NodeView& node) {
     add_quantized_products(all);
     add_rows(all);
     add_attention(all);
+    add_group_query_attention(all);
     add_elementwise(all);
     add_pooling(all);
+    add_channels(all);
+    add_images(all);
+    add_selection(all);
     add_shapes(all);
     return all;
   }();

@@ -151,6 +151,7 @@ Settings read_settings(const OrtSessionOptions* options) {
     throw std::invalid_argument("tessera: numerics: expected reproducible or fast, got " +
                                 numerics);
   }
+  settings.takes_glue_alone = option(options, "glue") == "alone";
   settings.threads = threads.empty() ? static_cast<index_t>(std::thread::hardware_concurrency())
                                      : static_cast<index_t>(std::atoi(threads.c_str()));
   if (settings.threads < 1 && !threads.empty()) {
@@ -190,6 +191,9 @@ struct Provider : OrtEp {
   }
 
   void take_nodes(const OrtGraph* from, OrtEpGraphSupportInfo* info) const {
+    // The host counts parts from 0 on whenever it asks, and two of a session must not have one name: what it asks for after the
+    // first graph that was compiled, such as one around the body of a loop, or one with functions inlined, is its own.
+    if (has_compiled) return;
     const Graph graph = read(from);
     for (const auto& group : partition(graph)) {
       std::vector<const OrtNode*> handles;
@@ -202,13 +206,15 @@ struct Provider : OrtEp {
     }
   }
 
-  std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) const {
+  std::unique_ptr<Compiled> compile(const OrtGraph* graph, const OrtNode* fused) {
     const Ort::ConstNode node(fused);
+    has_compiled = true;
     return std::make_unique<Compiled>(read(graph), names(node.GetInputs()),
                                       names(node.GetOutputs()));
   }
 
   Settings settings;
+  bool has_compiled = false;
 };
 
 struct Factory : OrtEpFactory {

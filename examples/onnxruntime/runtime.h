@@ -59,7 +59,8 @@ class Runtime {
   }
 
   Ort::SessionOptions options(bool accelerated, int threads = 1,
-                              const char* numerics = "reproducible") const {
+                              const char* numerics = "reproducible",
+                              bool takes_glue_alone = false) const {
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(threads);
     options.SetInterOpNumThreads(1);
@@ -67,6 +68,7 @@ class Runtime {
     Ort::KeyValuePairs own;
     own.Add("threads", std::to_string(threads).c_str());
     own.Add("numerics", numerics);
+    if (takes_glue_alone) own.Add("glue", "alone");
     options.AppendExecutionProvider_V2(env(), devices(), own);
     return options;
   }
@@ -104,12 +106,17 @@ struct Attributes {
   std::vector<std::pair<const char*, Extents>> lists{};
   std::vector<std::pair<const char*, std::int64_t>> integers{};
   std::vector<std::pair<const char*, float>> floats{};
+  std::vector<std::pair<const char*, std::string>> strings{};
 };
+
+// Of weights: f32, f32 of values that f16 has, f16.
+enum class Precision { kSingle, kRoundedToHalf, kHalf };
 
 // A model that is made in memory, with random weights.
 class ModelBuilder {
  public:
-  explicit ModelBuilder(unsigned seed) : random_(seed) {}
+  explicit ModelBuilder(unsigned seed, Precision precision = Precision::kSingle, int opset = 21)
+      : random_(seed), precision_(precision), opset_(opset) {}
 
   void input(const std::string& name, const Extents& extents) {
     inputs_.push_back(value_info(name, extents));
@@ -130,7 +137,13 @@ class ModelBuilder {
 
   // Uniform in -limit .. limit.
   std::string weights(const Extents& extents, float limit) {
-    return constant(random(elements(extents), limit), extents);
+    return weight(random(elements(extents), limit), extents);
+  }
+  std::string weight(std::vector<float> values, const Extents& extents) {
+    if (precision_ == Precision::kSingle) return constant(values, extents);
+    std::vector<Ort::Float16_t> halves;
+    for (float& v : values) v = halves.emplace_back(v).ToFloat();
+    return precision_ == Precision::kHalf ? constant(halves, extents) : constant(values, extents);
   }
   std::vector<float> random(std::size_t count, float limit) {
     std::uniform_real_distribution<float> uniform(-limit, limit);
@@ -151,6 +164,9 @@ class ModelBuilder {
       all.emplace_back(name, &value, 1, ORT_OP_ATTR_INT);
     for (const auto& [name, value] : attributes.floats)
       all.emplace_back(name, &value, 1, ORT_OP_ATTR_FLOAT);
+    for (const auto& [name, value] : attributes.strings) {
+      all.emplace_back(name, value.data(), static_cast<int>(value.size()), ORT_OP_ATTR_STRING);
+    }
     if (outputs.empty()) outputs.push_back("v" + std::to_string(count_));
     Ort::Node node(op, domain, "n" + std::to_string(count_++), inputs, outputs, all);
     graph_.AddNode(node);
@@ -160,7 +176,7 @@ class ModelBuilder {
   Ort::Session session(Ort::Env& env, const Ort::SessionOptions& options) {
     graph_.SetInputs(inputs_);
     graph_.SetOutputs(outputs_);
-    Ort::Model model({{"", 21}, {"com.microsoft", 1}, {"com.microsoft.nchwc", 1}});
+    Ort::Model model({{"", opset_}, {"com.microsoft", 1}, {"com.microsoft.nchwc", 1}});
     model.AddGraph(graph_);
     return Ort::Session(env, model, options);
   }
@@ -173,6 +189,8 @@ class ModelBuilder {
   }
 
   std::mt19937 random_;
+  Precision precision_;
+  int opset_;  // of ONNX
   Ort::Graph graph_;
   std::vector<Ort::ValueInfo> inputs_, outputs_;
   int count_ = 0;

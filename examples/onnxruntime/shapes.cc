@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Glue that moves elements: so that a network stays in one piece.
+// Other extents and orders of the same elements, so that a network stays in one piece.
+#include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "kernel.h"
 
@@ -8,7 +10,7 @@ namespace tessera::ort {
 namespace {
 
 // Reshape, Flatten, Squeeze, Unsqueeze, Identity, Dropout as it is after training: the same elements with other extents.
-class NewShape : public Kernel {
+class NewShape : public Glue {
  public:
   bool read(const NodeView& node) {
     op_ = node.op();
@@ -22,16 +24,11 @@ class NewShape : public Kernel {
     return size_of_element(node.type(0)) != 0;
   }
 
-  bool is_glue() const override { return true; }
-
   void run(Step& step) const override {
     const Tensor& x = *step.dense_input(0);
     const Tensor* const given = keeps_shape() ? nullptr : step.dense_input(1);
     Shape values = axes_;
-    if (given != nullptr) {
-      values.assign(given->as<const std::int64_t>(),
-                    given->as<const std::int64_t>() + count(given->shape));
-    }
+    if (given != nullptr) values = integers(*given);
     const Shape shape = new_shape(x.shape, values);
     if (count(shape) != count(x.shape)) {
       throw std::invalid_argument("shape: expected " + std::to_string(count(x.shape)) +
@@ -88,71 +85,52 @@ class NewShape : public Kernel {
   Shape axes_;
 };
 
-// Calls f with a number of the size of an element.
-template <class F>
-void with_element(ElementType type, F&& f) {
-  switch (size_of_element(type)) {
-    case 1:
-      return f(std::uint8_t());
-    case 4:
-      return f(std::uint32_t());
-    default:
-      return f(std::uint64_t());
-  }
-}
-
-class Transpose : public Kernel {
+class Transpose : public Glue {
  public:
   bool read(const NodeView& node) {
     axes_ = node.get<Shape>("perm");
-    return size_of_element(node.type(0)) != 0 && node.rank(0) >= 1 && node.rank(0) <= kMostAxes;
+    return size_of_element(node.type(0)) != 0 && node.rank(0) >= 1 &&
+           node.rank(0) <= static_cast<int>(kMostAxes);
   }
 
-  bool is_glue() const override { return true; }
-
   void run(Step& step) const override {
-    const Tensor& x = *step.dense_input(0);
-    const std::size_t rank = x.rank();
-    Shape axes = axes_;
-    for (std::size_t i = 0; axes_.empty() && i < rank; ++i) {
-      axes.push_back(static_cast<std::int64_t>(rank - 1 - i));
-    }
-    std::array<std::int64_t, kMostAxes> extents;
-    std::array<int, kMostAxes> order;
-    Shape shape;
-    const std::size_t missing = kMostAxes - rank;
+    const Tensor& x = *step.input(0);
+    Shape shape = x.shape;
+    std::array<std::size_t, kMostAxes> order;
+    const std::size_t missing = kMostAxes - x.rank();
     for (std::size_t i = 0; i < kMostAxes; ++i) {
-      extents[i] = i < missing ? 1 : x.shape[i - missing];
-      order[i] = static_cast<int>(
-          i < missing ? i : missing + static_cast<std::size_t>(axes.at(i - missing)));
-      if (i >= missing) shape.push_back(x.shape.at(static_cast<std::size_t>(axes[i - missing])));
+      order[i] = i;
+      if (i < missing) continue;
+      const std::size_t axis =
+          axes_.empty() ? kMostAxes - 1 - i : axis_of(axes_.at(i - missing), x.rank());
+      order[i] = missing + axis;
+      shape[i - missing] = x.shape.at(axis);
     }
     const Tensor& y = *step.output(0, shape);
-    with_element(x.type, [&]<class T>(T) {
-      std::int64_t e[kMostAxes], moved[kMostAxes];
+    with_bits(x.type, [&]<class T>(T) {
+      const auto from = axes_view<const T>(x);
+      auto moved = from;
       for (std::size_t i = 0; i < kMostAxes; ++i) {
-        e[i] = extents[i];
-        moved[i] = extents[static_cast<std::size_t>(order[i])];
+        moved.extents[i] = from.extents[order[i]];
+        moved.strides[i] = from.strides[order[i]];
       }
-      permute(row_major(x.as<const T>(), e), row_major(y.as<T>(), moved), order,
-              {.context = &step.context()});
+      copy(moved, axes_view<T>(y), {.context = &step.context()});
     });
   }
 
  private:
-  static constexpr int kMostAxes = 5;
   Shape axes_;
 };
 
-class Concat : public Kernel {
+class Concat : public Glue {
  public:
   bool read(const NodeView& node) {
     axis_ = node.integer("axis", 0);
     inputs_ = node.input_count();
-    return size_of_element(node.type(0)) != 0 && inputs_ <= kResidualInput;
+    const int rank = node.rank(0);
+    return size_of_element(node.type(0)) != 0 && inputs_ <= kResidualInput && rank >= 1 &&
+           rank <= static_cast<int>(kMostAxes);
   }
-
-  bool is_glue() const override { return true; }
 
   void run(Step& step) const override {
     const Tensor& first = *step.input(0);
@@ -161,42 +139,74 @@ class Concat : public Kernel {
     bool all_last = first.channels_last;
     for (std::size_t i = 1; i < inputs_; ++i) {
       const Tensor& x = *step.input(i);
-      all_last = all_last && x.channels_last;
-      shape.at(axis) += x.shape.at(axis);
-    }
-    const Tensor& y = *step.output(0, shape, all_last ? Layout::kChannelsLast : Layout::kAsOnnx);
-    // Elements before and behind the axis, in memory.
-    const std::size_t rank = shape.size();
-    Shape memory = shape;
-    std::size_t at = axis;
-    if (y.channels_last) {
-      memory = {shape[0]};
-      memory.insert(memory.end(), shape.begin() + 2, shape.end());
-      memory.push_back(shape[1]);
-      at = axis == 0 ? 0 : axis == 1 ? rank - 1 : axis - 1;
-    }
-    const std::size_t outer = static_cast<std::size_t>(count(memory, 0, at));
-    const std::size_t inner =
-        static_cast<std::size_t>(count(memory, at + 1, rank)) * size_of_element(first.type);
-    const std::size_t row = inner * static_cast<std::size_t>(shape[axis]);
-    std::byte* to = y.as<std::byte>();
-    for (std::size_t i = 0; i < inputs_; ++i) {
-      const Tensor& x = y.channels_last ? *step.input(i) : *step.dense_input(i);
-      const std::size_t part = inner * static_cast<std::size_t>(x.shape[axis]);
-      if (part * outer != x.bytes()) {
+      Shape expected = shape;
+      expected[axis] = x.shape.at(axis);
+      if (x.shape != expected) {
         throw std::invalid_argument("expected extents that differ in the axis only, got " +
                                     to_string(x.shape));
       }
-      for (std::size_t j = 0; part != 0 && j < outer; ++j) {
-        std::memcpy(to + j * row, x.as<const std::byte>() + j * part, part);
-      }
-      to += part;
+      all_last = all_last && x.channels_last;
+      shape[axis] += x.shape[axis];
     }
+    const Tensor& y = *step.output(0, shape, all_last ? Layout::kChannelsLast : Layout::kAsOnnx);
+    with_bits(y.type, [&]<class T>(T) {
+      auto to = axes_view<T>(y);
+      const std::size_t at = kMostAxes - shape.size() + axis;
+      for (std::size_t i = 0; i < inputs_; ++i) {
+        const auto from = axes_view<const T>(*step.input(i));
+        copy(from, part(to, at, 0, from.extents[at]), {.context = &step.context()});
+        to.data += from.extents[at] * to.strides[at];
+      }
+    });
   }
 
  private:
   std::int64_t axis_ = 0;
   std::size_t inputs_ = 0;
+};
+
+// The extents themselves, of the axes [start, end).
+class ShapeOf : public Glue {
+ public:
+  bool read(const NodeView& node) {
+    start_ = node.integer("start", 0);
+    end_ = node.integer("end", std::numeric_limits<std::int64_t>::max());
+    return size_of_element(node.type(0)) != 0;
+  }
+
+  void run(Step& step) const override {
+    const Shape& x = step.input(0)->shape;
+    const auto rank = static_cast<std::int64_t>(x.size());
+    const auto bound = [rank](std::int64_t at) {
+      return std::clamp<std::int64_t>(at < 0 ? at + rank : at, 0, rank);
+    };
+    const std::int64_t first = bound(start_), last = std::max(first, bound(end_));
+    const Tensor& y = *step.output(0, {last - first});
+    std::copy(x.begin() + first, x.begin() + last, y.as<std::int64_t>());
+  }
+
+ private:
+  std::int64_t start_ = 0, end_ = 0;
+};
+
+class Expand : public Glue {
+ public:
+  bool read(const NodeView& node) {
+    const auto most = static_cast<std::int64_t>(kMostAxes);
+    if (node.type(1) != kInt64 || node.rank(1) != 1) return false;
+    const std::int64_t axes = node.input(1)->tensor.shape[0];
+    return size_of_element(node.type(0)) != 0 && node.rank(0) >= 0 && node.rank(0) <= most &&
+           axes >= 0 && axes <= most;
+  }
+
+  void run(Step& step) const override {
+    const Tensor& x = *step.input(0);
+    const Shape shape = broadcast(x.shape, integers(*step.dense_input(1)));
+    const Tensor& y = *step.output(0, shape);
+    with_bits(x.type, [&]<class T>(T) {
+      copy(broadcast_view<const T>(x, shape), axes_view<T>(y), {.context = &step.context()});
+    });
+  }
 };
 
 }  // namespace
@@ -207,6 +217,8 @@ void add_shapes(std::vector<Operator>& operators) {
   }
   operators.push_back({kOnnx, "Transpose", make_if_read<Transpose>});
   operators.push_back({kOnnx, "Concat", make_if_read<Concat>});
+  operators.push_back({kOnnx, "Shape", make_if_read<ShapeOf>});
+  operators.push_back({kOnnx, "Expand", make_if_read<Expand>});
 }
 
 }  // namespace tessera::ort

@@ -5,6 +5,7 @@
 
 #include <onnxruntime_c_api.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
@@ -19,6 +20,8 @@ using ElementType = ONNXTensorElementDataType;
 using Shape = std::vector<std::int64_t>;
 
 inline constexpr ElementType kFloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+inline constexpr ElementType kHalf = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+inline constexpr ElementType kBfloat = ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
 inline constexpr ElementType kInt8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8;
 inline constexpr ElementType kUint8 = ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
 inline constexpr ElementType kInt32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
@@ -33,12 +36,61 @@ inline std::size_t size_of_element(ElementType type) {
       return 4;
     case kInt64:
       return 8;
+    case kHalf:
+    case kBfloat:
+      return 2;
     case kInt8:
     case kUint8:
     case kBool:
       return 1;
     default:
       return 0;
+  }
+}
+
+// f32, or a type of 16 bits whose sums are in f32.
+inline bool is_real(ElementType type) { return type == kFloat || type == kHalf || type == kBfloat; }
+
+// Calls f with an element of the type, which is one of these.
+template <class F>
+void with_real(ElementType type, F&& f) {
+  switch (type) {
+    case kHalf:
+      return f(f16());
+    case kBfloat:
+      return f(bf16());
+    default:
+      return f(float());
+  }
+}
+
+// Calls f likewise; the type may also be s8 or u8. False for all others.
+template <class F>
+bool with_real_or_byte(ElementType type, F&& f) {
+  if (is_real(type)) {
+    with_real(type, f);
+  } else if (type == kInt8) {
+    f(std::int8_t());
+  } else if (type == kUint8) {
+    f(std::uint8_t());
+  } else {
+    return false;
+  }
+  return true;
+}
+
+// Calls f with a number of the size of an element.
+template <class F>
+void with_bits(ElementType type, F&& f) {
+  switch (size_of_element(type)) {
+    case 1:
+      return f(std::uint8_t());
+    case 2:
+      return f(std::uint16_t());
+    case 4:
+      return f(std::uint32_t());
+    default:
+      return f(std::uint64_t());
   }
 }
 
@@ -106,6 +158,73 @@ View<T, kRank> channels_view(const Tensor& t) {
   for (int i = 1; i + 1 < kRank; ++i) extents[i] = t.shape[static_cast<std::size_t>(i + 1)];
   extents[kRank - 1] = t.shape[1];
   return row_major(t.as<T>(), extents);
+}
+
+// How many axes views of any tensor have.
+inline constexpr std::size_t kMostAxes = 5;
+
+// The axes of ONNX, behind as many of extent 1 as are missing, in either layout.
+template <class T>
+View<T, kMostAxes> axes_view(const Tensor& t) {
+  View<T, kMostAxes> view;
+  view.data = t.as<T>();
+  view.extents.fill(1);
+  index_t stride = 1;
+  const auto put = [&](std::size_t axis) {  // from the fastest in memory on
+    const std::size_t at = kMostAxes - t.rank() + axis;
+    view.extents[at] = static_cast<index_t>(t.shape[axis]);
+    view.strides[at] = stride;
+    stride *= view.extents[at];
+  };
+  if (t.channels_last) put(1);
+  for (std::size_t axis = t.rank(); axis-- > 0;) {
+    if (!(t.channels_last && axis == 1)) put(axis);
+  }
+  return view;
+}
+
+// The same, repeated along axes of extent 1 to have the extents of `shape`.
+template <class T>
+View<T, kMostAxes> broadcast_view(const Tensor& t, const Shape& shape) {
+  View<T, kMostAxes> view = axes_view<T>(t);
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    const std::size_t at = kMostAxes - shape.size() + i;
+    const auto extent = static_cast<index_t>(shape[i]);
+    if (view.extents[at] != extent) view.strides[at] = 0;
+    view.extents[at] = extent;
+  }
+  return view;
+}
+
+// Elements [first, first + count) of an axis.
+template <class T, int kRank>
+View<T, kRank> part(View<T, kRank> v, std::size_t axis, index_t first, index_t count) {
+  v.data += first * v.strides[axis];
+  v.extents[axis] = count;
+  return v;
+}
+
+// Extents that both have, as numpy has them.
+inline Shape broadcast(const Shape& a, const Shape& b) {
+  Shape y(std::max(a.size(), b.size()), 1);
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::int64_t ea = i < a.size() ? a[a.size() - 1 - i] : 1;
+    const std::int64_t eb = i < b.size() ? b[b.size() - 1 - i] : 1;
+    if (ea != eb && ea != 1 && eb != 1) {
+      throw std::invalid_argument("expected extents that broadcast, got " + to_string(a) + " and " +
+                                  to_string(b));
+    }
+    y[y.size() - 1 - i] = ea == 1 ? eb : ea;
+  }
+  return y;
+}
+
+// Integers of a tensor of s64 or s32: extents, axes, indices.
+inline bool is_index(ElementType type) { return type == kInt64 || type == kInt32; }
+inline Shape integers(const Tensor& t) {
+  const std::int64_t n = count(t.shape);
+  if (t.type == kInt32) return {t.as<const std::int32_t>(), t.as<const std::int32_t>() + n};
+  return {t.as<const std::int64_t>(), t.as<const std::int64_t>() + n};
 }
 
 }  // namespace tessera::ort
