@@ -6,7 +6,7 @@ of routines of BLAS, or with --torch of operations of PyTorch over each of the t
 Takes the other libraries from Debian sid through apt into the build directory, and runs one warm call of each case under
 qemu-riscv64 with the plugin of bench/count. Vectors of 0 bits are a core without them.
 
-  examples/blas/count_blas.py [--torch] [--vlens 128,256] [--build DIR] build/test-riscv64/examples/blas/libtessera_blas.so
+  examples/blas/count_blas.py [--torch | --only TEXT] [--vlens 128,256] [--build DIR] build/test-riscv64/examples/blas/libtessera_blas.so
 """
 import argparse
 import pathlib
@@ -63,6 +63,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", type=pathlib.Path, help="libtessera_blas.so for riscv64")
     parser.add_argument("--torch", action="store_true", help="operations of PyTorch")
+    parser.add_argument("--only", default="", help='routines with this text in "name size", as "sgemv n 512"')
     parser.add_argument("--vlens", default="128,256,512,1024", help="(128,256,512,1024)")
     parser.add_argument("--build", type=pathlib.Path, help="build directory (build/count-blas)")
     options = parser.parse_args()
@@ -73,7 +74,7 @@ def main():
     plugin = count.build_plugin(build)
     qemu = count.find_qemu(plugin, ARCH)
 
-    blas = ["libblas3", "libopenblas0-pthread"]
+    blas = ["libblas3", "libopenblas0-pthread", "libstdc++6"]
     root = Root(build, "torch", ["libtorch-dev", *blas]) if options.torch else Root(build, "blas", blas)
     reference, openblas = root.libraries / "blas", root.libraries / "openblas-pthread"
     if options.torch:
@@ -86,7 +87,8 @@ def main():
         program = build / "blas_compare"
         root.build_program(HERE / "compare.cc", program)
         libraries = [reference / "libblas.so.3", openblas / "libopenblas.so.0", library]
-        runs = [[*root.command(openblas), program, "--count", f"--only={name}", f"--size={size}", *libraries] for name, size in ROUTINES]
+        runs = [[*root.command(openblas), program, "--count", f"--only={name}", f"--size={size}", *libraries]
+                for name, size in ROUTINES if options.only in f"{name} {size}"]
 
     table = {}  # name: counts of the three for each VLEN
     for vlen in vlens:
