@@ -77,7 +77,8 @@ auto as_real(const Matrix<T>& m) {
 
 // C of one column, as two products of a real matrix with a vector. Rows of A are multiplied with what makes real parts
 // and with what makes imaginary ones; columns with the real parts of B and with the imaginary ones, to be put together
-// after. Returns whether there was memory.
+// after. Returns whether there was memory. (Zen 3, cgemm of 256 x 1 x 256: by E .53 and .13 of OpenBLAS, A in columns and in rows; so
+// 2.5 and 2.1.)
 template <class T>
 bool multiply_column(const Conjugates<T>& a, const Conjugates<T>& b,
                      const Matrix<std::complex<T>>& c, std::complex<T> alpha,
