@@ -109,20 +109,29 @@ def find_qemu(plugin, arch):
     return qemu
 
 
+def fetch(root, arch, *packages):
+    """Debian sid's packages for `arch` and all that they need, unpacked into `root` without touching the system. Returns what
+    went wrong, or nothing."""
+    if (root / "done").exists():
+        return ""
+    print(f"fetching {', '.join(packages)} for {arch}", file=sys.stderr)
+    done = subprocess.run([ROOT / "cmake/apt-private", root.parent / "apt", "sid", "tree", root, *packages],
+                          env=os.environ | {"APT_PRIVATE_ARCH": {"aarch64": "arm64"}.get(arch, arch)},
+                          capture_output=True, text=True)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["?"])[-1]
+    (root / "lib").symlink_to("usr/lib")  # where programs look for their dynamic linker
+    (root / "done").touch()
+    return ""
+
+
 def fetch_openblas(build, arch):
-    """A root with OpenBLAS for `arch` and all that it needs, taken through apt without touching the system."""
+    """A root with OpenBLAS for `arch`, and the path of the library in it."""
     root = build / "openblas"
-    if not (root / "done").exists():
-        print(f"fetching OpenBLAS for {arch}", file=sys.stderr)
-        done = subprocess.run([ROOT / "cmake/apt-private", build / "apt", "sid", "tree", root,
-                               "libopenblas0-pthread"], 
-                              env=os.environ | {"APT_PRIVATE_ARCH": {"aarch64": "arm64"}.get(arch, arch)},
-                              capture_output=True, text=True)
-        if done.returncode:
-            print("openblas: not fetched (" + (done.stderr.strip().splitlines() or ["?"])[-1] + ")")
-            return None, None
-        (root / "lib").symlink_to("usr/lib")  # where programs look for their dynamic linker
-        (root / "done").touch()
+    problem = fetch(root, arch, "libopenblas0-pthread")
+    if problem:
+        print(f"openblas: not fetched ({problem})")
+        return None, None
     libraries = sorted(root.glob(f"usr/lib/{arch}-linux-gnu/openblas-pthread/libopenblas.so.0"))
     if not libraries:
         print("openblas: the fetched package has no libopenblas.so.0")

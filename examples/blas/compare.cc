@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times routines of two or more BLAS libraries in turns, in one process, on one thread:
 //   TESSERA_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 blas_compare libtessera_blas.so libopenblas.so.0
-// prints, per routine and size, the speed of the first and its median ratio to each of the others.
+// prints, per routine and size, the speed of the first and its median ratio to each of the others. With --count one warm call
+// of each is marked for a counter of instructions instead (count_blas.py).
 #include <dlfcn.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/count/region.h"
 #include "bench/timing.h"
 
 namespace {
@@ -116,16 +118,46 @@ void add_complex(const std::string& t, std::vector<Routine>& routines) {
                       })});
 }
 
+// Speed of the first case, and its median ratio to the others.
+void time_in_turns(const std::vector<Case>& cases) {
+  const auto calls = calls_for(cases[0].run, 2e-3);
+  std::vector<std::vector<double>> times(cases.size());
+  for (int round = 0; round < 21; ++round) {
+    for (std::size_t i = 0; i < cases.size(); ++i) {
+      times[i].push_back(seconds_per_call(cases[i].run, calls));
+    }
+  }
+  std::printf(" %8.2f G/s", cases[0].operations / median(times[0]) * 1e-9);
+  for (std::size_t i = 1; i < cases.size(); ++i) {
+    std::vector<double> ratios;
+    for (std::size_t r = 0; r < times[0].size(); ++r) ratios.push_back(times[i][r] / times[0][r]);
+    std::printf("  %5.2f", median(ratios));
+  }
+}
+
+// The counter prints what it counts; here, by how many operations to divide.
+void count(const std::vector<Case>& cases) {
+  std::printf(" %.0f\n", cases[0].operations);
+  std::fflush(stdout);
+  for (const Case& c : cases) {
+    c.run();
+    tessera::bench::count_region(c.run);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   std::vector<std::string> files;
   std::string filter;
+  bool counts = false;
   std::vector<int> sizes = {16, 64, 128, 256, 512, 1024};
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument.starts_with("--only=")) {
       filter = argument.substr(7);
+    } else if (argument == "--count") {
+      counts = true;
     } else if (argument.starts_with("--size=")) {
       sizes = {std::stoi(argument.substr(7))};
     } else {
@@ -133,7 +165,8 @@ int main(int argc, char** argv) {
     }
   }
   if (files.size() < 2) {
-    std::fprintf(stderr, "usage: %s [--only=sgemm] [--size=512] library other-library...\n",
+    std::fprintf(stderr,
+                 "usage: %s [--only=sgemm] [--size=512] [--count] library other-library...\n",
                  argv[0]);
     return 1;
   }
@@ -159,22 +192,12 @@ int main(int argc, char** argv) {
         if (symbol != nullptr) cases.push_back(routine.make(symbol, n));
       }
       if (cases.size() != libraries.size()) continue;
-      const auto calls = calls_for(cases[0].run, 2e-3);
-      std::vector<std::vector<double>> times(cases.size());
-      for (int round = 0; round < 21; ++round) {
-        for (std::size_t i = 0; i < cases.size(); ++i) {
-          times[i].push_back(seconds_per_call(cases[i].run, calls));
-        }
+      std::printf("%-12s %5d", routine.name.c_str(), n);
+      if (counts) {
+        count(cases);
+        continue;
       }
-      std::printf("%-12s %5d %8.2f G/s", routine.name.c_str(), n,
-                  cases[0].operations / median(times[0]) * 1e-9);
-      for (std::size_t i = 1; i < cases.size(); ++i) {
-        std::vector<double> ratios;
-        for (std::size_t r = 0; r < times[0].size(); ++r) {
-          ratios.push_back(times[i][r] / times[0][r]);
-        }
-        std::printf("  %5.2f", median(ratios));
-      }
+      time_in_turns(cases);
       std::printf("\n");
       std::fflush(stdout);
     }

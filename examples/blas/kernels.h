@@ -19,6 +19,11 @@ struct Kernels {
   void (*add_rows)(index_t rows, index_t n, const T* factors, const T* a, index_t stride, T* sums);
   // a[r * stride + i] += factors[r] * x[i]
   void (*add_outer)(index_t rows, index_t n, const T* factors, const T* x, T* a, index_t stride);
+  // c = alpha * a * b + beta * c for matrices of a few elements: a[i * a_row + l * a_col] for i < m, l < k; rows of b and c
+  // are contiguous, `b_stride` and `c_stride` apart. beta = 0 does not read c.
+  void (*multiply_small)(index_t m, index_t n, index_t k, T alpha, const T* a, index_t a_row,
+                         index_t a_col, const T* b, index_t b_stride, T beta, T* c,
+                         index_t c_stride);
   // X[n, width], rows of contiguous elements, `stride` (of either sign) apart, becomes L^-1 X. `l` is [n, n], row-major:
   // the elements of L on the diagonal, their negatives below; what is above is not read.
   void (*solve_rows)(index_t n, const T* l, T* x, index_t stride, index_t width);

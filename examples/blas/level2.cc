@@ -67,8 +67,9 @@ void dot_rows(const Matrix<const T>& a, const T* x, T* y, T alpha, T beta) noexc
   const Kernels<T>& kernel = kernels<T>();
   for_rows(a.extents[0], a.extents[1], [&](index_t row, index_t rows) {
     T sums[kRows];
-    kernel.dot_rows(rows, a.extents[1], &a(row, 0), a.strides[0], x, sums);
-    for (index_t i = 0; i < rows; ++i) {
+    const bool is_result = alpha == T{1} && beta == T{0};
+    kernel.dot_rows(rows, a.extents[1], &a(row, 0), a.strides[0], x, is_result ? y + row : sums);
+    for (index_t i = 0; !is_result && i < rows; ++i) {
       const T product = alpha * sums[i];
       T& yi = y[row + i];
       yi = beta == T{0} ? product : product + beta * yi;
@@ -86,7 +87,12 @@ void add_columns(const Matrix<const T>& a, const T* x, T* y, T alpha, T beta) no
   const index_t strip = std::clamp((m / threads.count() + kRows) / kRows * kRows, kRows, kStrip);
   threads.parallel_for((m + strip - 1) / strip, [&](index_t task) {
     const index_t row = task * strip, rows = std::min(strip, m - row);
-    for (index_t i = row; i < row + rows; ++i) scale(y[i], beta);
+    if (beta == T{0}) {
+      std::fill_n(y + row, rows, T{0});
+    } else if (beta != T{1}) {
+      for (index_t i = row; i < row + rows; ++i) y[i] *= beta;
+    }
+    if (alpha == T{1}) return kernel.add_rows(n, rows, x, &a(row, 0), a.strides[1], y + row);
     for (index_t j = 0; j < n; j += kFactors) {
       T factors[kFactors];
       const index_t cols = std::min(kFactors, n - j);

@@ -156,7 +156,9 @@ TEMPLATE_TEST_CASE("gemv and ger", "[level2]", float, double) {
   for_random_cases(400, [](Random& random, Tally& tally) {
     const int order = random.below(2) ? kRowMajor : kColumnMajor;
     const int trans = kNoTranspose + static_cast<int>(random.below(3));
-    const int m = static_cast<int>(draw_size(random)), n = static_cast<int>(draw_size(random));
+    int m = static_cast<int>(draw_size(random)), n = static_cast<int>(draw_size(random));
+    // Now and then longer than the longest vectors, of eight registers of 1024 bits.
+    if (random.below(4) == 0) (random.below(2) ? m : n) = static_cast<int>(250 + random.below(300));
     const T alpha = draw_factor<T>(random), beta = draw_factor<T>(random);
     const bool turned = trans != kNoTranspose, fortran = uses_fortran(random, order);
     const bool is_ger = random.below(2);
