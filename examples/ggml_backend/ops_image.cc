@@ -31,8 +31,26 @@ ts::View<T, 4> images(const ggml_tensor& t) {
   return axes<T>(t, {3, 1, 0, 2});
 }
 
-bool supports_conv(const ggml_tensor& op) {
+bool supports_types(const ggml_tensor& op) {
   return is_float(op.src[0]) && is_f32(op.src[1]) && is_f32(&op);
+}
+
+// Whether the filter has taps along an axis, and they lie within the image and its padding. ggml has results where they don't.
+bool filter_fits(const ggml_tensor& op, int axis, index_t padding, index_t dilation) {
+  const index_t taps = extent(*op.src[0], axis);
+  return taps > 0 && (taps - 1) * dilation < extent(*op.src[1], axis) + 2 * padding;
+}
+
+bool supports_conv_2d(const ggml_tensor& op) {
+  return supports_types(op) && filter_fits(op, 0, number(op, 2), number(op, 4)) &&
+         filter_fits(op, 1, number(op, 3), number(op, 5));
+}
+
+bool supports_conv_3d(const ggml_tensor& op) {
+  bool fits = supports_types(op);
+  for (int axis = 0; axis < 3; ++axis)
+    fits = fits && filter_fits(op, axis, number(op, 3 + axis), number(op, 6 + axis));
+  return fits;
 }
 
 // The stride, padding and dilation of GGML_OP_CONV_2D and GGML_OP_CONV_2D_DW: of the width, then of the height.
@@ -202,11 +220,11 @@ void pad(Run& run, const ggml_tensor& op) {
 
 }  // namespace
 
-const Op kConv2d = {supports_conv, conv_2d};
-const Op kConv2dDw = {supports_conv, conv_2d_dw};
-const Op kConv3d = {supports_conv, conv_3d};
-const Op kConvTranspose1d = {supports_conv, conv_transpose_1d};
-const Op kConvTranspose2d = {supports_conv, conv_transpose_2d};
+const Op kConv2d = {supports_conv_2d, conv_2d};
+const Op kConv2dDw = {supports_conv_2d, conv_2d_dw};
+const Op kConv3d = {supports_conv_3d, conv_3d};
+const Op kConvTranspose1d = {supports_types, conv_transpose_1d};
+const Op kConvTranspose2d = {supports_types, conv_transpose_2d};
 const Op kPool1d = {supports_pool_1d, pool_1d};
 const Op kPool2d = {supports_pool_2d, pool_2d};
 const Op kGroupNorm = {supports_group_norm, group_norm};
