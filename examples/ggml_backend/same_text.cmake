@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs a program of ggml with the backend of the CPU alone, then with libggml-tessera.so beside it, and expects the same text.
+# Runs a program of llama.cpp with the backend of the CPU alone, then on libggml-tessera.so, and expects the same text.
 #   cmake -DBACKENDS=<directory of the CPU's> -DLIBRARY=<libggml-tessera.so> -P same_text.cmake -- <command>...
 set(command "")
 set(is_command FALSE)
@@ -16,6 +16,7 @@ foreach(who host ours)
   unset(ENV{GGML_BACKEND_PATH})
   if(who STREQUAL "ours")
     set(ENV{GGML_BACKEND_PATH} "${LIBRARY}")
+    list(APPEND command -dev Tessera)  # an error where it was not loaded
   endif()
   execute_process(COMMAND ${command} WORKING_DIRECTORY "${BACKENDS}" INPUT_FILE /dev/null RESULT_VARIABLE status
     OUTPUT_VARIABLE ${who} ERROR_VARIABLE errors)
@@ -23,9 +24,6 @@ foreach(who host ours)
     message(FATAL_ERROR "${who}: exit status ${status}, output '${${who}}'\n${errors}")
   endif()
 endforeach()
-if(NOT errors MATCHES "loaded Tessera backend")
-  message(FATAL_ERROR "the library was not loaded:\n${errors}")
-endif()
 if(NOT host STREQUAL ours)
   message(FATAL_ERROR "with the CPU's backend:\n${host}\nwith Tessera's:\n${ours}")
 endif()
