@@ -15,12 +15,13 @@ endfunction()
 
 # The ctest entry port-<name>: `COMMAND loader program arguments...`, with TESSERA_TEST_PORTS, as the loader is that of a library of
 # Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>. A WRAPPER is a command
-# that runs the rest of the line, emulator included, as it needs to.
+# that runs the rest of the line, emulator included, as it needs to. FIXTURES are those that the test requires.
 function(tessera_add_port_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;VLENS;WRAPPER")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "COMMAND;ENVIRONMENT;FIXTURES;VLENS;WRAPPER")
   if(NOT CMAKE_CROSSCOMPILING)
     add_test(NAME port-${name} COMMAND ${arg_WRAPPER} ${arg_COMMAND})
-    set_tests_properties(port-${name} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
+    set_tests_properties(port-${name} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}"
+      FIXTURES_REQUIRED "${arg_FIXTURES}")
     return()
   endif()
   include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
@@ -31,6 +32,7 @@ function(tessera_add_port_test name)
   foreach(vlen ${arg_VLENS})
     set(cpu "rv64,v=true,vext_spec=v1.0,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
     add_test(NAME port-${name}-vlen${vlen} COMMAND ${arg_WRAPPER} "${qemu}" -cpu "${cpu}" ${arg_COMMAND})
-    set_tests_properties(port-${name}-vlen${vlen} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}")
+    set_tests_properties(port-${name}-vlen${vlen} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}"
+      FIXTURES_REQUIRED "${arg_FIXTURES}")
   endforeach()
 endfunction()

@@ -44,6 +44,8 @@ const Op* find_op(ggml_op op) {
       return &kNorm;
     case GGML_OP_RMS_NORM:
       return &kRmsNorm;
+    case GGML_OP_L2_NORM:
+      return &kL2Norm;
     case GGML_OP_SOFT_MAX:
       return &kSoftMax;
     case GGML_OP_SUM_ROWS:
@@ -51,6 +53,10 @@ const Op* find_op(ggml_op op) {
       return &kSumRows;
     case GGML_OP_ARGSORT:
       return &kArgsort;
+    case GGML_OP_ARGMAX:
+      return &kArgmax;
+    case GGML_OP_TOP_K:
+      return &kTopK;
     case GGML_OP_DUP:
     case GGML_OP_CPY:
     case GGML_OP_CONT:
@@ -65,6 +71,30 @@ const Op* find_op(ggml_op op) {
       return &kRepeat;
     case GGML_OP_IM2COL:
       return &kIm2Col;
+    case GGML_OP_CONV_2D:
+      return &kConv2d;
+    case GGML_OP_CONV_2D_DW:
+      return &kConv2dDw;
+    case GGML_OP_CONV_3D:
+      return &kConv3d;
+    case GGML_OP_CONV_TRANSPOSE_1D:
+      return &kConvTranspose1d;
+    case GGML_OP_CONV_TRANSPOSE_2D:
+      return &kConvTranspose2d;
+    case GGML_OP_POOL_1D:
+      return &kPool1d;
+    case GGML_OP_POOL_2D:
+      return &kPool2d;
+    case GGML_OP_GROUP_NORM:
+      return &kGroupNorm;
+    case GGML_OP_UPSCALE:
+      return &kUpscale;
+    case GGML_OP_PAD:
+      return &kPad;
+    case GGML_OP_GATED_DELTA_NET:
+      return &kGatedDeltaNet;
+    case GGML_OP_SSM_CONV:
+      return &kSsmConv;
     case GGML_OP_ROPE:
       return &kRope;
     case GGML_OP_FLASH_ATTN_EXT:

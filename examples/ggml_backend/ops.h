@@ -18,12 +18,17 @@ struct Op {
 // Null if no call of it is taken.
 const Op* find_op(ggml_op op);
 
-extern const Op kMulMat, kMulMatId;                                    // ops_matmul.cc
-extern const Op kBinary, kAddId, kScale, kClamp, kUnary, kGlu;         // ops_elementwise.cc
-extern const Op kNorm, kRmsNorm, kSoftMax, kSumRows, kArgsort;         // ops_rows.cc
+extern const Op kMulMat, kMulMatId;                             // ops_matmul.cc
+extern const Op kBinary, kAddId, kScale, kClamp, kUnary, kGlu;  // ops_elementwise.cc
+extern const Op kNorm, kRmsNorm, kL2Norm, kSoftMax, kSumRows;   // ops_rows.cc
+extern const Op kArgsort, kArgmax, kTopK;
 extern const Op kCopy, kGetRows, kSetRows, kConcat, kRepeat, kIm2Col;  // ops_copy.cc
-extern const Op kRope;                                                 // ops_rope.cc
-extern const Op kFlashAttention;                                       // ops_attention.cc
+extern const Op kConv2d, kConv2dDw, kConv3d;                           // ops_image.cc
+extern const Op kConvTranspose1d, kConvTranspose2d;
+extern const Op kPool1d, kPool2d, kGroupNorm, kUpscale, kPad;
+extern const Op kGatedDeltaNet, kSsmConv;  // ops_sequence.cc
+extern const Op kRope;                     // ops_rope.cc
+extern const Op kFlashAttention;           // ops_attention.cc
 
 }  // namespace ggml_port
 

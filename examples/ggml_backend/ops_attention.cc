@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <limits>
+
 #include "alibi.h"
 #include "ops.h"
 #include "run.h"
@@ -25,34 +28,71 @@ bool supports(const ggml_tensor& op) {
           (is_float(mask->type) && fits(mask->ne[2], q.ne[2]) && fits(mask->ne[3], q.ne[3])));
 }
 
+struct Keys {
+  index_t first, count;
+};
+
+// Keys from the first to the last that a token may look at, at least one: caches have room for more.
+Keys keys_in_use(const ggml_tensor& k, const ggml_tensor* mask, index_t tokens) {
+  if (mask == nullptr) return {0, extent(k, 1)};
+  index_t first = extent(*mask, 0), last = -1;
+  with_float(mask->type, [&]<class T>(T*) {
+    for_each_matrix(*mask, [&](index_t i2, index_t i3) {
+      const auto rows = matrix<const T>(*mask, i2, i3);
+      const auto hides = [&](index_t i, index_t key) {
+        return static_cast<float>(rows(i, key)) == -std::numeric_limits<float>::infinity();
+      };
+      for (index_t i = 0; i < tokens; ++i) {
+        index_t key = 0;
+        while (key < first && hides(i, key)) ++key;
+        first = std::min(first, key);
+        for (key = rows.extent(1) - 1; key > last && hides(i, key);) --key;
+        last = std::max(last, key);
+      }
+    });
+  });
+  return last < 0 ? Keys{0, 1} : Keys{first, last - first + 1};
+}
+
 // f(keys or values), [batch, heads, tokens, dim], those of one sequence repeated for `batch`.
 template <class F>
-void with_keys(const ggml_tensor& t, index_t batch, F&& f) {
+void with_keys(const ggml_tensor& t, index_t batch, const Keys& keys, F&& f) {
   const index_t batch_step = t.ne[3] == batch ? step(t, 3) : 0;
+  const std::byte* const data = bytes(t) + keys.first * step(t, 1);
   if (const auto format = block_format(t.type)) {
-    return f(ts::ConstBlockCacheView{bytes(t),
+    return f(ts::ConstBlockCacheView{data,
                                      *format,
-                                     {batch, extent(t, 2), extent(t, 1), extent(t, 0)},
+                                     {batch, extent(t, 2), keys.count, extent(t, 0)},
                                      {batch_step, step(t, 2), step(t, 1)}});
   }
   with_float(t.type, [&]<class T>(T*) {
     auto view = view4<const T>(t);
-    view.extents[0] = batch;
+    view.data = reinterpret_cast<const T*>(data);
+    view.extents = {batch, extent(t, 2), keys.count, extent(t, 0)};
     view.strides[0] = batch_step / static_cast<index_t>(sizeof(T));
     f(view);
   });
 }
 
+// The columns of the mask that are of these keys.
+template <class T>
+ts::View<const T, 4> mask_of(const ggml_tensor& mask, index_t tokens, const Keys& keys) {
+  auto view = view4<const T>(mask);
+  view.data += keys.first * view.strides[3];
+  view.extents[2] = tokens;  // masks may have more rows, as padding
+  view.extents[3] = keys.count;
+  return view;
+}
+
 // The mask times the slope of each head: [batch, heads, tokens, keys].
 ts::View<const float, 4> sloped_mask(Run& run, const ggml_tensor& mask, float max_bias,
-                                     index_t heads, index_t tokens) {
-  const index_t batch = extent(mask, 3), keys = extent(mask, 0), given = extent(mask, 2);
+                                     index_t heads, index_t tokens, const Keys& of) {
+  const index_t batch = extent(mask, 3), keys = of.count, given = extent(mask, 2);
   float* const memory =
       run.scratch<float>(0, static_cast<std::size_t>(batch * heads * tokens * keys));
   const auto result = ts::row_major(memory, {batch, heads, tokens, keys});
   with_float(mask.type, [&]<class T>(T*) {
-    auto from = view4<const T>(mask);
-    from.extents[2] = tokens;
+    const auto from = mask_of<T>(mask, tokens, of);
     for (index_t h = 0; h < heads; ++h) {
       const float factor = alibi_slope(max_bias, h, heads);
       const auto head = ts::slice(from, {index_t{0}, h % given, index_t{0}, index_t{0}},
@@ -72,16 +112,13 @@ void compute(Run& run, const ggml_tensor& op) {
   const ggml_tensor *const mask = op.src[3], *const sinks = op.src[4];
   const index_t batch = extent(q, 3), heads = extent(q, 2), tokens = extent(q, 1);
   const float scale = param<float>(op, 0), max_bias = param<float>(op, 1);
+  const Keys keys = keys_in_use(*op.src[1], mask, tokens);
   ts::AttentionOptions options{
       .scale = scale, .softcap = param<float>(op, 2), .context = run.context()};
   if (mask != nullptr && max_bias > 0) {
-    options.mask = sloped_mask(run, *mask, max_bias, heads, tokens);
+    options.mask = sloped_mask(run, *mask, max_bias, heads, tokens, keys);
   } else if (mask != nullptr) {
-    with_float(mask->type, [&]<class T>(T*) {
-      auto view = view4<const T>(*mask);
-      view.extents[2] = tokens;  // masks may have more rows, as padding
-      options.mask = view;
-    });
+    with_float(mask->type, [&]<class T>(T*) { options.mask = mask_of<T>(*mask, tokens, keys); });
   }
   if (sinks != nullptr)
     options.sinks = ts::row_major(static_cast<const float*>(sinks->data), {heads});
@@ -91,8 +128,8 @@ void compute(Run& run, const ggml_tensor& op) {
       memory.data, {memory.extents[0], memory.extents[2], memory.extents[1], memory.extents[3]},
       {memory.strides[0], memory.strides[2], memory.strides[1], memory.strides[3]});
   with_float(q.type, [&]<class Q>(Q*) {
-    with_keys(*op.src[1], batch, [&](const auto& k) {
-      with_keys(*op.src[2], batch,
+    with_keys(*op.src[1], batch, keys, [&](const auto& k) {
+      with_keys(*op.src[2], batch, keys,
                 [&](const auto& v) { ts::attention(view4<const Q>(q), k, v, out, options); });
     });
   });

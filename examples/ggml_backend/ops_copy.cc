@@ -196,11 +196,10 @@ bool supports_im2col(const ggml_tensor& op) {
 // y [batch, out height, out width, channels x kernel height x kernel width], zeros where the kernel hangs over.
 void im2col(Run& run, const ggml_tensor& op) {
   const ggml_tensor &kernel = *op.src[0], &x = *op.src[1];
-  const auto number = [&](int i) { return static_cast<index_t>(param<std::int32_t>(op, i)); };
-  const bool is_2d = number(6) == 1;
-  const index_t step_x = number(0), step_y = is_2d ? number(1) : 1, pad_x = number(2),
-                pad_y = is_2d ? number(3) : 0;
-  const index_t apart_x = number(4), apart_y = is_2d ? number(5) : 1;
+  const bool is_2d = number(op, 6) == 1;
+  const index_t step_x = number(op, 0), step_y = is_2d ? number(op, 1) : 1, pad_x = number(op, 2),
+                pad_y = is_2d ? number(op, 3) : 0;
+  const index_t apart_x = number(op, 4), apart_y = is_2d ? number(op, 5) : 1;
   const index_t kernel_w = extent(kernel, 0), kernel_h = is_2d ? extent(kernel, 1) : 1;
   const index_t width = extent(x, 0), height = is_2d ? extent(x, 1) : 1,
                 channels = extent(x, is_2d ? 2 : 1);

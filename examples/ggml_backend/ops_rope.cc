@@ -12,8 +12,9 @@ bool supports(const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
   const int dims = param<int>(op, 1), mode = param<int>(op, 2), first = param<int>(op, 15);
   return (x.type == GGML_TYPE_F32 || x.type == GGML_TYPE_F16) && op.type == x.type &&
-         is_i32(op.src[1]) && (op.src[2] == nullptr || is_f32(op.src[2])) &&
-         mode != GGML_ROPE_TYPE_VISION && dims > 0 && dims % 2 == 0 && first + dims <= x.ne[0];
+         is_i32(op.src[1]) && (op.src[2] == nullptr || is_f32(op.src[2])) && dims > 0 &&
+         dims % 2 == 0 &&
+         (mode == GGML_ROPE_TYPE_VISION ? 2 * dims == x.ne[0] : first + dims <= x.ne[0]);
 }
 
 // x [batch, tokens, heads, head size]. Elements before the rotated ones, too, are copied.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations on each row: norms, softmax, sums, order.
+// Operations on each row: norms, softmax, sums, order, largest elements.
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "alibi.h"
@@ -10,6 +11,7 @@
 #include "tessera/ops/elementwise.h"
 #include "tessera/ops/norm.h"
 #include "tessera/ops/softmax.h"
+#include "tessera/ops/top_k.h"
 
 namespace ggml_port {
 namespace {
@@ -35,6 +37,45 @@ void norm(Run& run, const ggml_tensor& op) {
       ts::layer_norm(x, y, options);
     } else {
       ts::rms_norm(x, y, options);
+    }
+  });
+}
+
+// Whether the length of a row is less than epsilon, which one element above it settles.
+bool is_short(const ts::View<const float, 1>& x, float epsilon) {
+  double sum = 0;
+  for (index_t i = 0; i < x.extent(0); ++i) {
+    if (std::abs(x(i)) > epsilon) return false;
+    sum += static_cast<double>(x(i)) * static_cast<double>(x(i));
+  }
+  return std::sqrt(static_cast<float>(sum)) < epsilon;
+}
+
+// y = x / max(length of x, epsilon): the norm by the mean square of rows that are long enough, times 1 / sqrt(columns).
+void l2_norm(Run& run, const ggml_tensor& op) {
+  const float epsilon = param<float>(op, 0);
+  const index_t cols = extent(op, 0);
+  float* const weights = run.scratch<float>(0, static_cast<std::size_t>(cols));
+  std::fill_n(weights, cols, 1 / std::sqrt(static_cast<float>(cols)));
+  const auto weight = ts::row_major(static_cast<const float*>(weights), {cols});
+  for_rows(*op.src[0], op, [&](const auto& x, const auto& y) {
+    const index_t rows = x.extent(0);
+    const auto row_is_short = [&](index_t i) {
+      return is_short({x.data + i * x.strides[0], {cols}, {x.strides[1]}}, epsilon);
+    };
+    for (index_t i = 0, end = 0; i < rows; i = end) {
+      const bool are_short = row_is_short(i);
+      for (end = i + 1; end < rows && row_is_short(end) == are_short;) ++end;
+      const auto part = [&](const auto& v) {
+        return ts::slice(v, {i, index_t{0}}, {end - i, cols});
+      };
+      if (are_short) {
+        ts::elementwise(ts::BinaryOp::kDiv, part(x),
+                        ts::View<const float, 2>(&epsilon, {1, 1}, {0, 0}), part(y),
+                        {.context = run.context()});
+      } else {
+        ts::rms_norm(part(x), part(y), {.weight = weight, .epsilon = 0, .context = run.context()});
+      }
     }
   });
 }
@@ -115,12 +156,34 @@ void argsort(Run& run, const ggml_tensor& op) {
   });
 }
 
+void argmax(Run& run, const ggml_tensor& op) {
+  ts::argmax(matrix<const float>(*op.src[0]),
+             ts::row_major(static_cast<std::int32_t*>(op.data), {extent(*op.src[0], 1)}),
+             {.context = run.context()});
+}
+
+bool supports_top_k(const ggml_tensor& op) {
+  return supports_argsort(op) && is_one_matrix(*op.src[0]);
+}
+
+// The columns of the largest elements; nobody asks for their values.
+void top_k(Run& run, const ggml_tensor& op) {
+  const auto indices = all_rows<std::int32_t>(op);
+  const index_t rows = indices.extent(0), k = indices.extent(1);
+  float* const values = run.scratch<float>(0, static_cast<std::size_t>(rows * k));
+  ts::top_k(all_rows<const float>(*op.src[0]), ts::row_major(values, {rows, k}), indices,
+            {.context = run.context()});
+}
+
 }  // namespace
 
 const Op kNorm = {supports_rows, norm<true>};
 const Op kRmsNorm = {supports_rows, norm<false>};
+const Op kL2Norm = {supports_rows, l2_norm};
 const Op kSoftMax = {supports_softmax, softmax};
 const Op kSumRows = {supports_rows, sum_rows};
 const Op kArgsort = {supports_argsort, argsort};
+const Op kArgmax = {supports_argsort, argmax};
+const Op kTopK = {supports_top_k, top_k};
 
 }  // namespace ggml_port

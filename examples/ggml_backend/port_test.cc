@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What ggml's own test of operations does not do: weights that a model keeps, two sessions, two threads, a fork, errors, and
-// the library loaded twice.
+// What ggml's own test of operations does not do: weights that a model keeps, two sessions, two threads, a fork, errors,
+// another version of ggml, and the library loaded twice.
 //
-//   ggml_tessera_test DIRECTORY-OF-CPU-BACKENDS LIBGGML-TESSERA.SO
+//   ggml_tessera_test DIRECTORY-OF-CPU-BACKENDS LIBGGML-TESSERA.SO [emulated]
+//
+// Emulated: few types of weights, whose quantization takes long, and no fork, which qemu 7.2 can't do with threads.
+#include <dlfcn.h>
 #include <ggml-alloc.h>
 #include <ggml-backend.h>
 #include <ggml-cpp.h>
@@ -16,8 +19,21 @@
 #include <cstdlib>
 #include <functional>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
+
+namespace {
+
+const char* pretended_version = nullptr;  // null: that of the library
+
+}  // namespace
+
+// Found before ggml's own by all libraries of this program.
+extern "C" const char* ggml_version() {
+  if (pretended_version != nullptr) return pretended_version;
+  return reinterpret_cast<const char* (*)()>(dlsym(RTLD_NEXT, "ggml_version"))();
+}
 
 namespace {
 
@@ -86,15 +102,15 @@ struct Input {
   const void* data;
 };
 
-// Runs a graph on a backend. `result` gets what it computes.
+// Runs a graph on a backend, which supports it or not. `result` gets what it computes.
 ggml_status run(ggml_backend_t backend,
                 const std::function<ggml_tensor*(ggml_context*, std::vector<Input>&)>& build,
-                Floats* result) {
+                Floats* result, bool is_supported = true) {
   const ggml_context_ptr context(
       ggml_init({ggml_tensor_overhead() * 32 + ggml_graph_overhead(), nullptr, true}));
   std::vector<Input> inputs;
   ggml_tensor* const y = build(context.get(), inputs);
-  EXPECT(ggml_backend_supports_op(backend, y));
+  EXPECT(ggml_backend_supports_op(backend, y) == is_supported);
   ggml_cgraph* const graph = ggml_new_graph(context.get());
   ggml_build_forward_expand(graph, y);
   const ggml_backend_buffer_ptr buffer(ggml_backend_alloc_ctx_tensors(context.get(), backend));
@@ -123,21 +139,28 @@ Floats product(ggml_backend_t backend, const Model& model, std::int64_t rows) {
   return y;
 }
 
-Floats product_of_experts(ggml_backend_t backend, const Model& model, std::int64_t tokens) {
+// Two experts for each token.
+ggml_status product_of(ggml_backend_t backend, const Model& model,
+                       const std::vector<std::int32_t>& experts, Floats* y) {
+  const auto tokens = static_cast<std::int64_t>(experts.size() / 2);
   const Floats x = random_floats(kInputs * tokens, 8);
+  return run(
+      backend,
+      [&](ggml_context* c, std::vector<Input>& inputs) {
+        ggml_tensor* const t = ggml_new_tensor_3d(c, GGML_TYPE_F32, kInputs, 1, tokens);
+        ggml_tensor* const chosen = ggml_new_tensor_2d(c, GGML_TYPE_I32, 2, tokens);
+        inputs = {{t, x.data()}, {chosen, experts.data()}};
+        return ggml_mul_mat_id(c, model.weights, t, chosen);
+      },
+      y);
+}
+
+Floats product_of_experts(ggml_backend_t backend, const Model& model, std::int64_t tokens) {
   std::vector<std::int32_t> ids;
   for (std::int64_t t = 0; t < tokens; ++t)
     ids.insert(ids.end(), {static_cast<int>(t % kMatrices), static_cast<int>((t + 1) % kMatrices)});
   Floats y;
-  EXPECT(run(
-             backend,
-             [&](ggml_context* c, std::vector<Input>& inputs) {
-               ggml_tensor* const t = ggml_new_tensor_3d(c, GGML_TYPE_F32, kInputs, 1, tokens);
-               ggml_tensor* const chosen = ggml_new_tensor_2d(c, GGML_TYPE_I32, 2, tokens);
-               inputs = {{t, x.data()}, {chosen, ids.data()}};
-               return ggml_mul_mat_id(c, model.weights, t, chosen);
-             },
-             &y) == GGML_STATUS_SUCCESS);
+  EXPECT(product_of(backend, model, ids, &y) == GGML_STATUS_SUCCESS);
   return y;
 }
 
@@ -187,7 +210,7 @@ void set_threads(ggml_backend_t backend, int threads) {
   set(backend, threads);
 }
 
-void test_sessions(ggml_backend_dev_t device) {
+void test_sessions(ggml_backend_dev_t device, bool forks) {
   const ggml_backend_ptr first(ggml_backend_dev_init(device, nullptr)),
       second(ggml_backend_dev_init(device, nullptr));
   const Model model(device, GGML_TYPE_Q4_K, 3);
@@ -200,6 +223,7 @@ void test_sessions(ggml_backend_dev_t device) {
   std::thread other(work, second.get());
   work(first.get());
   other.join();
+  if (!forks) return;
   const pid_t child = fork();
   if (child == 0) {
     work(first.get());
@@ -216,32 +240,75 @@ void test_errors(ggml_backend_t ours) {
   EXPECT(rows_of(ours, model, 37, &y) == GGML_STATUS_FAILED);
   EXPECT(rows_of(ours, model, -1, &y) == GGML_STATUS_FAILED);
   EXPECT(rows_of(ours, model, 0, &y) == GGML_STATUS_SUCCESS);
+  EXPECT(product_of(ours, model, {0, 1, 2, kMatrices}, &y) == GGML_STATUS_FAILED);
+  const Floats x = random_floats(kInputs, 5);
+  const auto sums = [&](ggml_context* c, std::vector<Input>& inputs) {
+    ggml_tensor* const t = ggml_new_tensor_1d(c, GGML_TYPE_F32, kInputs);
+    inputs.push_back({t, x.data()});
+    return ggml_cumsum(c, t);
+  };
+  EXPECT(run(ours, sums, &y, false) == GGML_STATUS_FAILED);
   EXPECT(ggml_backend_buft_alloc_buffer(ggml_backend_get_default_buffer_type(ours), SIZE_MAX / 2) ==
          nullptr);
+}
+
+// What f prints to stderr.
+template <class F>
+std::string errors_of(F&& f) {
+  std::FILE* const file = std::tmpfile();
+  EXPECT(file != nullptr);
+  const int saved = dup(STDERR_FILENO);
+  dup2(fileno(file), STDERR_FILENO);
+  f();
+  dup2(saved, STDERR_FILENO);
+  close(saved);
+  std::rewind(file);
+  std::string text;
+  for (int c; (c = std::fgetc(file)) != EOF;) text += static_cast<char>(c);
+  std::fclose(file);
+  return text;
+}
+
+// Of another version nothing is taken for granted: one line, and no backend.
+void test_versions(const char* library) {
+  ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);  // ggml adds lines of its own
+  for (const std::string version : {"0.26.9", "0.270.0", "0.28.0", "1.0.0"}) {
+    pretended_version = version.c_str();
+    ggml_backend_reg_t reg = nullptr;
+    const std::string errors = errors_of([&] { reg = ggml_backend_load(library); });
+    EXPECT(reg == nullptr);
+    EXPECT(errors == "ggml-tessera: expected ggml 0.27.x, got " + version + "\n");
+  }
+  pretended_version = nullptr;
+  ggml_log_set(nullptr, nullptr);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  EXPECT(argc == 3);
+  const bool is_emulated = argc == 4 && std::string(argv[3]) == "emulated";
+  EXPECT(argc == 3 || is_emulated);
+  std::vector<ggml_type> types = {
+      GGML_TYPE_F32,   GGML_TYPE_F16,   GGML_TYPE_Q8_0, GGML_TYPE_Q4_K,   GGML_TYPE_BF16,
+      GGML_TYPE_Q4_0,  GGML_TYPE_Q4_1,  GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,   GGML_TYPE_Q2_K,
+      GGML_TYPE_Q3_K,  GGML_TYPE_Q5_K,  GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
+      GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4};
+  if (is_emulated) types.resize(4);
   ggml_backend_load_all_from_path(argv[1]);
   const ggml_backend_ptr cpu(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
   EXPECT(cpu != nullptr);
+  test_versions(argv[2]);
   for (int time = 0; time < 2; ++time) {
     ggml_backend_reg_t const reg = ggml_backend_load(argv[2]);
     EXPECT(reg != nullptr && ggml_backend_reg_dev_count(reg) == 1);
     ggml_backend_dev_t const device = ggml_backend_reg_dev_get(reg, 0);
     {
       const ggml_backend_ptr ours(ggml_backend_dev_init(device, nullptr));
-      for (const ggml_type type :
-           {GGML_TYPE_F32, GGML_TYPE_F16, GGML_TYPE_BF16, GGML_TYPE_Q4_0, GGML_TYPE_Q4_1,
-            GGML_TYPE_Q5_0, GGML_TYPE_Q5_1, GGML_TYPE_Q8_0, GGML_TYPE_Q2_K, GGML_TYPE_Q3_K,
-            GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
-            GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4}) {
+      for (const ggml_type type : types) {
         if (time == 0) test_weights(ours.get(), cpu.get(), type);
       }
       test_errors(ours.get());
-      test_sessions(device);
+      test_sessions(device, !is_emulated);
     }
     ggml_backend_unload(reg);
   }

@@ -38,6 +38,10 @@ struct RopeParams {
            std::log(static_cast<float>(first_context) / (turns * kTwoPi)) / (2 * std::log(base));
   }
 
+  bool is_vision() const { return mode == GGML_ROPE_TYPE_VISION; }
+  // With the mode for images all of a head turns, pairs of elements that are `dims` apart, and the angles of each axis start anew.
+  int pairs() const { return is_vision() ? dims : dims / 2; }
+
   // Of four positions of a token (time, height, width, another), the one that turns a pair.
   int axis_of(int pair) const {
     const int all = sections[0] + sections[1] + sections[2] + sections[3];
@@ -49,6 +53,11 @@ struct RopeParams {
     int axis = 0;
     for (int end = sections[0]; axis < 3 && place >= end; end += sections[axis]) ++axis;
     return axis;
+  }
+
+  bool starts_section(int pair) const {
+    const int all = sections[0] + sections[1] + sections[2] + sections[3];
+    return pair % all == 0 || axis_of(pair) != axis_of(pair - 1);
   }
 
   float angle(float turned, int pair, float divisor) const {
@@ -70,7 +79,7 @@ struct RopeParams {
 // Products of powers one by one, in f32, as ggml has them.
 void fill_angles(const RopeParams& p, const std::int32_t* positions, const float* divisors,
                  index_t tokens, float* angles) {
-  const int pairs = p.dims / 2;
+  const int pairs = p.pairs();
   const float ratio = std::pow(p.base, -2.0f / static_cast<float>(p.dims));
   const bool several = (p.mode & GGML_ROPE_TYPE_MROPE) != 0;
   for (index_t t = 0; t < tokens; ++t) {
@@ -79,6 +88,8 @@ void fill_angles(const RopeParams& p, const std::int32_t* positions, const float
       turned[axis] = static_cast<float>(positions[several ? t + axis * tokens : t]);
     for (int i = 0; i < pairs; ++i) {
       const int axis = several ? p.axis_of(i) : 0;
+      if (p.is_vision() && p.starts_section(i))
+        turned[axis] = static_cast<float>(positions[t + axis * tokens]);
       *angles++ = p.angle(turned[axis], i, divisors == nullptr ? 1.0f : divisors[i]);
       for (float& x : turned) x *= ratio;
     }
@@ -101,7 +112,7 @@ RopeTable RopeTables::get(const ggml_tensor& op, ts::Context* context) {
            t.params == key.params;
   };
   const RopeParams p(op);
-  const index_t pairs = p.dims / 2, tokens = extent(*op.src[0], 2);
+  const index_t pairs = p.pairs(), tokens = extent(*op.src[0], 2);
   auto found = std::find_if(tables_.begin(), tables_.end(), same);
   if (found == tables_.end()) {
     const auto count = static_cast<std::size_t>(tokens * pairs);

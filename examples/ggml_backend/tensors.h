@@ -25,13 +25,17 @@ inline index_t extent(const ggml_tensor& t, int axis) { return static_cast<index
 inline index_t step(const ggml_tensor& t, int axis) { return static_cast<index_t>(t.nb[axis]); }
 inline std::byte* bytes(const ggml_tensor& t) { return static_cast<std::byte*>(t.data); }
 
-// Number i of the parameters of an operation.
+// Parameter i of an operation; number() of those that are integers.
 template <class T>
 T param(const ggml_tensor& op, int i) {
   static_assert(sizeof(T) == sizeof(op.op_params[0]));
   T value;
   std::memcpy(&value, &op.op_params[i], sizeof(value));
   return value;
+}
+
+inline index_t number(const ggml_tensor& op, int i) {
+  return static_cast<index_t>(param<std::int32_t>(op, i));
 }
 
 // The format of blocks that Tessera has, too.

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# Runs a program of llama.cpp with the backend of the CPU alone, then on libggml-tessera.so, and expects the same text.
+#   cmake -DBACKENDS=<directory of the CPU's> -DLIBRARY=<libggml-tessera.so> -P same_text.cmake -- <command>...
+set(command "")
+set(is_command FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(is_command)
+    list(APPEND command "${CMAKE_ARGV${i}}")
+  elseif(CMAKE_ARGV${i} STREQUAL "--")
+    set(is_command TRUE)
+  endif()
+endforeach()
+
+foreach(who host ours)
+  unset(ENV{GGML_BACKEND_PATH})
+  if(who STREQUAL "ours")
+    set(ENV{GGML_BACKEND_PATH} "${LIBRARY}")
+    list(APPEND command -dev Tessera)  # an error where it was not loaded
+  endif()
+  execute_process(COMMAND ${command} WORKING_DIRECTORY "${BACKENDS}" INPUT_FILE /dev/null RESULT_VARIABLE status
+    OUTPUT_VARIABLE ${who} ERROR_VARIABLE errors)
+  if(NOT status EQUAL 0 OR ${who} STREQUAL "")
+    message(FATAL_ERROR "${who}: exit status ${status}, output '${${who}}'\n${errors}")
+  endif()
+endforeach()
+if(NOT host STREQUAL ours)
+  message(FATAL_ERROR "with the CPU's backend:\n${host}\nwith Tessera's:\n${ours}")
+endif()
+message(STATUS "${ours}")
