@@ -129,8 +129,8 @@ void run_tile(const TileCall<P>& t) {
     std::fill_n(stage, t.shift > 0 ? t.rows * t.width : 0, Sum{0});
     copy_rows(args.c, args.c_stride, stage + t.shift, t.width, t.rows, t.cols);
   }
-  args.c = stage;
-  args.c_stride = t.width;
+  args.c = args.out = stage;
+  args.c_stride = args.out_stride = t.width;
   t.run(args);
   copy_rows(stage + t.shift, t.width, t.args.c, t.args.c_stride, t.rows, t.cols);
 }
@@ -148,9 +148,9 @@ void run_tile_to_result(const GemmBlock& block, TileCall<P> t, index_t row, inde
     return;
   }
   alignas(64) Sum stage[kStageBytes / sizeof(Sum)];
-  t.args.c = stage;
+  t.args.c = t.args.out = stage;
   if (t.fits_stage()) {
-    t.args.c_stride = t.width;
+    t.args.c_stride = t.args.out_stride = t.width;
     const SumTile<Sum> sums{stage + t.shift, t.width, t.rows, t.cols, row, col};
     if (reads_result) {
       std::fill_n(stage, t.shift > 0 ? t.rows * t.width : 0, Sum{0});
@@ -209,7 +209,6 @@ void run_block(const GemmBlock& block) {
   const index_t b_panel = block.b_in_place ? block.n : block.b_panel;
   const index_t panel_rows = block.k + (P::kColumnSums ? 1 : 0);
   const auto* const a = static_cast<const Element*>(block.a);
-  auto* const c = static_cast<Sum*>(block.c);
   TileCall<P> tile{};
   TileArgs<P>& args = tile.args;
   args.k = block.k;
@@ -218,7 +217,18 @@ void run_block(const GemmBlock& block) {
   args.a_segment_count = block.a_segments ? block.a_segment_count : 1;
   index_t starts[kShape.rows];  // of the rows of a tile, in place or in a panel
   for (index_t i = 0; i < kShape.rows; ++i) starts[i] = block.a_in_place ? i * block.a_stride : i;
+  auto* c = static_cast<Sum*>(block.c);
   args.c_stride = block.c_stride;
+  Sum* out = c;
+  args.out_stride = args.c_stride;
+  light_epilogue::Plan plan;
+  const bool has_plan = std::is_same_v<Sum, float> && block.result != nullptr && block.last &&
+                        light_epilogue::make_plan_for_registers(*block.result, plan);
+  if (has_plan) {
+    args.out_stride = block.result->row_stride;
+    out = static_cast<Sum*>(block.result->data) + block.row * args.out_stride + block.col;
+    if (block.first) c = out, args.c_stride = args.out_stride;
+  }
   args.beta = static_cast<Sum>(block.beta);
   args.sum_factor = static_cast<Sum>(block.sum_factor);
   for (index_t j0 = 0; j0 < block.n; j0 += b_panel) {
@@ -266,13 +276,24 @@ void run_block(const GemmBlock& block) {
         args.a = a + (block.a_rows ? 0 : i * (block.a_in_place ? block.a_stride : block.k));
         args.a_rows = block.a_rows ? block.a_rows + i : starts;
         args.a_col_stride = block.a_in_place ? 1 : tile.rows;
-        args.c = c + i * block.c_stride + j0 + j;
-        args.next_c =
-            p + 1 < panels.count() ? args.c + tile.rows * block.c_stride : c + j0 + j + tile.cols;
+        args.c = c + i * args.c_stride + j0 + j;
+        args.out = out + i * args.out_stride + j0 + j;
+        const bool is_last = p + 1 == panels.count();
+        const index_t next_row = is_last ? 0 : i + tile.rows;
+        const index_t next_col = j0 + j + (is_last ? tile.cols : 0);
+        args.next_c = c + next_row * args.c_stride + next_col;
+        if constexpr (std::is_same_v<Sum, float>) {
+          args.plan = has_plan && tile.cols == tile.width ? &plan : nullptr;
+          args.row = block.row + i;
+          args.col = block.col + j0 + j;
+          if (has_plan) {
+            args.next_residual = plan.residual_at(block.row + next_row, block.col + next_col);
+          }
+        }
         next_panel.prefetch_share();
         tile.run =
             block.a_in_place ? InPlace::get(tile.rows, vectors) : Packed::get(tile.rows, vectors);
-        if (block.result == nullptr) {
+        if (block.result == nullptr || args.plan != nullptr) {
           run_tile(tile);
         } else {
           run_tile_to_result(block, tile, block.row + i, block.col + j0 + j);

@@ -59,6 +59,13 @@ struct Plan {
   // Results are integers, and numbers before they are rounded to those are within the range of int32_t.
   bool in_range = false;
   int32_t zero_point = 0;  // added after that
+  const Step* residual = nullptr;
+
+  // Of plans for the whole result; null if there is none.
+  const float* residual_at(index_t row, index_t col) const {
+    return residual ? residual->data + row * residual->row_stride + col : nullptr;
+  }
+  index_t residual_stride() const { return residual ? residual->row_stride : 0; }
 };
 
 // At least as large as each |x[j]|; NaN if one is.
@@ -141,6 +148,22 @@ bool make_plan(const GemmResult& r, const SumTile<From>& t, Plan& plan) {
     plan.steps[plan.count++] = step;
   }
   plan.in_range = bound < 0x1p30f;
+  return true;
+}
+
+// Plans steps for the whole result, where all are such that tiles take while their sums are in registers, and these are
+// stored as they are. (An activation more costs each instance of a tile compile time.)
+inline bool make_plan_for_registers(const GemmResult& r, Plan& plan) {
+  if (r.dtype != DType::kF32 || !make_plan(r, SumTile<float>{}, plan)) return false;
+  for (int i = 0; i < plan.count; ++i) {
+    const Step& s = plan.steps[i];
+    if (s.op == EpilogueOp::kResidual) {
+      plan.residual = &s;
+    } else if (s.op != EpilogueOp::kAddColumn && s.op != EpilogueOp::kRelu &&
+               s.op != EpilogueOp::kClamp) {
+      return false;
+    }
+  }
   return true;
 }
 

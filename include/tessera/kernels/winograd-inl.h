@@ -14,6 +14,7 @@
 
 #include <algorithm>
 
+#include "tessera/kernels/vectors-inl.h"
 #include "tessera/kernels/winograd_kernels.h"
 #include "tessera/simd/simd-inl.h"
 
@@ -28,21 +29,24 @@ using detail::WinogradOutput;
 using WinogradTag = Tag<float>;
 using WinogradVec = Vec<WinogradTag>;
 
-// Vectors `stride` elements apart, all of n lanes.
+// Vectors `stride` elements apart, all of n lanes: all lanes there are if kWhole. (Stores with a mask take as long as ten
+// others on Zen 3.)
+template <bool kWhole>
 struct Strided {
   const float* p;
   index_t stride;
   size_t n;
   TESSERA_INLINE WinogradVec operator()(index_t i) const {
-    return load_n(WinogradTag(), p + i * stride, n);
+    return load_part<kWhole>(WinogradTag(), p + i * stride, n);
   }
 };
+template <bool kWhole>
 struct StridedTo {
   float* p;
   index_t stride;
   size_t n;
   TESSERA_INLINE void operator()(index_t i, WinogradVec v) const {
-    store_n(WinogradTag(), v, p + i * stride, n);
+    store_part<kWhole>(WinogradTag(), v, p + i * stride, n);
   }
 };
 
@@ -53,8 +57,8 @@ TESSERA_INLINE WinogradVec add_scaled(float c, WinogradVec x, WinogradVec y) {
 TESSERA_INLINE WinogradVec scaled(float c, WinogradVec x) { return mul(set(WinogradTag(), c), x); }
 
 // The transform of m + 2 inputs along one axis.
-template <int kM>
-TESSERA_INLINE void transform_input(const Strided& d, const StridedTo& to) {
+template <int kM, bool kWhole>
+TESSERA_INLINE void transform_input(const Strided<kWhole>& d, const StridedTo<kWhole>& to) {
   const auto pair = [&to](index_t i, WinogradVec even, WinogradVec odd) TESSERA_LAMBDA {
     to(i, add(even, odd));
     to(i + 1, sub(even, odd));
@@ -84,8 +88,8 @@ TESSERA_INLINE void transform_input(const Strided& d, const StridedTo& to) {
 }
 
 // The transform of m + 2 products to m outputs along one axis.
-template <int kM>
-TESSERA_INLINE void transform_output(const Strided& m, const StridedTo& to) {
+template <int kM, bool kWhole>
+TESSERA_INLINE void transform_output(const Strided<kWhole>& m, const StridedTo<kWhole>& to) {
   const auto m1 = m(1), m2 = m(2);
   const auto s1 = add(m1, m2), d1 = sub(m1, m2);
   if constexpr (kM == 2) {
@@ -111,49 +115,66 @@ TESSERA_INLINE void transform_output(const Strided& m, const StridedTo& to) {
 }
 
 // One vector of channels at a time: (m + 2)^2 of them are in L1 between the two axes.
-inline constexpr size_t kMostLanes = 64;  // vectors of 2048 bits
+inline constexpr index_t kMostLanes = 64;  // vectors of 2048 bits
 
-template <int kM>
-void input(const WinogradInput& in) {
-  constexpr index_t kN = kM + 2;
-  const auto step = std::min<index_t>(static_cast<index_t>(lanes(WinogradTag())), kMostLanes);
-  alignas(64) float half[kN * kN * kMostLanes];
-  for (index_t c = 0; c < in.channels; c += step) {
-    const auto n = static_cast<size_t>(std::min(step, in.channels - c));
-    for (index_t j = 0; j < kN; ++j) {
-      transform_input<kM>({in.x + j * in.pixel + c, in.row, n}, {half + j * step, kN * step, n});
-    }
-    for (index_t i = 0; i < kN; ++i) {
-      transform_input<kM>({half + i * kN * step, step, n},
-                          {in.to + i * kN * in.step + c, in.step, n});
+// body.operator()<kWhole>(channel, n) for vectors of n lanes.
+template <class F>
+TESSERA_INLINE void for_channels(index_t channels, F body) {
+  const auto all = static_cast<index_t>(lanes(WinogradTag())), step = std::min(all, kMostLanes);
+  for (index_t c = 0; c < channels; c += step) {
+    const index_t n = std::min(step, channels - c);
+    if (n == all) {
+      body.template operator()<true>(c, static_cast<size_t>(n));
+    } else {
+      body.template operator()<false>(c, static_cast<size_t>(n));
     }
   }
 }
 
 template <int kM>
+void input(const WinogradInput& in) {
+  constexpr index_t kN = kM + 2;
+  const auto step = std::min(static_cast<index_t>(lanes(WinogradTag())), kMostLanes);
+  alignas(64) float half[kN * kN * kMostLanes];
+  for_channels(in.channels, [&]<bool kWhole>(index_t c, size_t n) TESSERA_LAMBDA {
+    using From = Strided<kWhole>;
+    using To = StridedTo<kWhole>;
+    for (index_t j = 0; j < kN; ++j) {
+      transform_input<kM>(From{in.x + j * in.pixel + c, in.row, n},
+                          To{half + j * step, kN * step, n});
+    }
+    for (index_t i = 0; i < kN; ++i) {
+      transform_input<kM>(From{half + i * kN * step, step, n},
+                          To{in.to + i * kN * in.step + c, in.step, n});
+    }
+  });
+}
+
+template <int kM>
 void output(const WinogradOutput& out) {
   constexpr index_t kN = kM + 2;
-  const auto step = std::min<index_t>(static_cast<index_t>(lanes(WinogradTag())), kMostLanes);
+  const auto step = std::min(static_cast<index_t>(lanes(WinogradTag())), kMostLanes);
   alignas(64) float half[kM * kN * kMostLanes], line[kM * kMostLanes];
-  for (index_t c = 0; c < out.channels; c += step) {
-    const auto n = static_cast<size_t>(std::min(step, out.channels - c));
+  for_channels(out.channels, [&]<bool kWhole>(index_t c, size_t n) TESSERA_LAMBDA {
+    using From = Strided<kWhole>;
+    using To = StridedTo<kWhole>;
     for (index_t j = 0; j < kN; ++j) {
-      transform_output<kM>({out.from + j * out.step + c, kN * out.step, n},
-                           {half + j * step, kN * step, n});
+      transform_output<kM>(From{out.from + j * out.step + c, kN * out.step, n},
+                           To{half + j * step, kN * step, n});
     }
     for (index_t i = 0; i < out.rows; ++i) {
       float* const y = out.y + i * out.row + c;
-      const Strided row{half + i * kN * step, step, n};
+      const From row{half + i * kN * step, step, n};
       if (out.cols == kM) {
-        transform_output<kM>(row, {y, out.pixel, n});
+        transform_output<kM>(row, To{y, out.pixel, n});
         continue;
       }
-      transform_output<kM>(row, {line, step, n});
+      transform_output<kM>(row, To{line, step, n});
       for (index_t j = 0; j < out.cols; ++j) {
-        store_n(WinogradTag(), load_n(WinogradTag(), line + j * step, n), y + j * out.pixel, n);
+        To{y, out.pixel, n}(j, From{line, step, n}(j));
       }
     }
-  }
+  });
 }
 
 template <int kM>

@@ -66,8 +66,12 @@ inline ConvKernels conv_kernels(const ConvProblem& p, const KernelTable& table,
   k.out = p.w.extents[0] / p.groups;
   const TunedBlocks* tuned = machine_profile().find(table.target, p.w.dtype, ShapeClass::kLarge);
   k.tile = tuning_of(context).tile;
-  // Filters are packed before anybody knows how many pixels there will be: many.
-  if (k.tile < 0) k.tile = choose_tile(*k.gemm, 1024, std::max<index_t>(k.out, 1), tuned);
+  // Filters are packed before anybody knows how many pixels there will be: many. Tiles of less than 12 chains don't fill
+  // the pipelines. (Zen 3, AVX2, 2026-11, 6x2 against 4x3, whose last tile has 4: 128 channels of y 4 to 6 % ahead, 32 20 %.)
+  constexpr index_t kFullPipelines = 12;
+  if (k.tile < 0) {
+    k.tile = choose_tile(*k.gemm, 1024, std::max<index_t>(k.out, 1), tuned, kFullPipelines);
+  }
   const GemmSchedule s = schedule_for_tile(*k.gemm, context, k.tile, index_t{1} << 40, tuned);
   k.panel = s.nr;
   k.pad = s.pad;
@@ -202,12 +206,35 @@ class ConvGemmRun {
   };
 
   const ConvAxis& axis(std::size_t i) const { return phase_.axes[i]; }
-  // As many pixels as let the strip and the sums of one group stay in half of L2, in even parts. Not more than
-  // 4096: the panels of filters, which each block reads, are shared by enough of them.
+  // As many pixels as let what tiles read again and again stay in half of L2, in even parts: the strip, or a block of k of
+  // it, and the results, and what is added to them. Not more than 4096: the panels of filters, which each block reads, are
+  // shared by enough of them.
   void choose_block(index_t l2) {
-    const auto bytes = [this](index_t height, index_t width) {
-      return (in_place_ ? 0 : strip_.bytes(height, width)) +
-             height * width * std::min<index_t>(kernels_.out, 512) * 4;
+    const Block whole = largest_block(l2, false), parts = largest_block(l2, true);
+    // Filters come from L3 once for each block; in parts the strip does, too, once for each tap.
+    const auto pixels = [](const Block& b) { return b.height * b.width; };
+    const index_t all = axis(1).count * axis(2).count;
+    const auto loads = [&](const Block& b) {
+      return (all + pixels(b) - 1) / std::max<index_t>(pixels(b), 1) * kernels_.out;
+    };
+    const bool in_parts = loads(parts) + all < loads(whole);
+    block_h_ = in_parts ? parts.height : whole.height;
+    block_w_ = in_parts ? parts.width : whole.width;
+  }
+
+  struct Block {
+    index_t height, width;
+  };
+  Block largest_block(index_t l2, bool in_parts) const {
+    // What is added to results is read once: the lines of it that two panels of filters share cost less than filters that
+    // come from L3 more often.
+    const bool stays = kernels_.filter_bytes(phase_) <= l2 / 4;
+    const index_t adds = output_.has_residual() && stays ? 2 : 1;
+    const auto bytes = [&](index_t height, index_t width) {
+      const index_t pixels = height * width, part = pixels * kc_ * gemm_.part_bytes;
+      const index_t strip = in_place_ ? part : strip_.bytes(height, width);
+      return (in_parts ? std::min(strip, part) : strip) +
+             adds * pixels * std::min<index_t>(kernels_.out, 512) * 4;
     };
     constexpr index_t kMostPixels = 4096;
     const index_t least = gemm_.tiles[kernels_.tile].shape.rows;
@@ -217,13 +244,13 @@ class ConvGemmRun {
     };
     const index_t height = std::max<index_t>(axis(1).count, 1),
                   width = std::max<index_t>(axis(2).count, 1);
-    block_w_ = largest(width, [&](index_t w) { return fits(1, w); });
-    block_w_ = even_blocks(width, block_w_, 1);
-    block_h_ = 1;
-    if (output_.rows_follow() && block_w_ == width) {
-      block_h_ = largest(height, [&](index_t h) { return fits(h, width); });
-      block_h_ = even_blocks(height, block_h_, 1);
+    Block block{1, largest(width, [&](index_t w) { return fits(1, w); })};
+    block.width = even_blocks(width, block.width, 1);
+    if (output_.rows_follow() && block.width == width) {
+      block.height = largest(height, [&](index_t h) { return fits(h, width); });
+      block.height = even_blocks(height, block.height, 1);
     }
+    return block;
   }
 
   // The largest of 1..most that `fits`, which smaller ones do where it does.

@@ -76,12 +76,15 @@ class ConvOutput {
     rows_follow_ = follow(p.y.strides);
     for (int i = 0; i < p.epilogue.size(); ++i) {
       const EpilogueStep& s = p.epilogue.steps()[i];
-      if (s.op == EpilogueOp::kResidual) rows_follow_ &= follow(residual_tensor(p, s).strides);
+      if (s.op != EpilogueOp::kResidual) continue;
+      has_residual_ = true;
+      rows_follow_ &= follow(residual_tensor(p, s).strides);
     }
   }
 
   // Are pixels of consecutive rows of y, and of a residual, one stride apart throughout?
   bool rows_follow() const { return rows_follow_; }
+  bool has_residual() const { return has_residual_; }
   // Is y just the sums?
   bool is_sums() const {
     return p_.y.strides[4] == 1 && p_.y.dtype == sums_ && p_.epilogue.size() == 0;
@@ -135,7 +138,7 @@ class ConvOutput {
   const ConvProblem& p_;
   const ConvPhase& phase_;
   DType sums_;
-  bool rows_follow_;
+  bool rows_follow_, has_residual_ = false;
 };
 
 }  // namespace tessera::inline TESSERA_ABI::impl

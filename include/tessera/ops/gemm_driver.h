@@ -45,24 +45,34 @@ struct GemmSchedule {
   }
 };
 
-// Vector work of a tile over an m x n result, in register operations: what it multiplies, plus half
-// a slot for each load of B and A, for edges are where tiles differ.
-inline double tile_cost(const GemmTile& tile, index_t m, index_t n) {
+// Vector work of a tile over an m x n result, in register operations: what it multiplies, counted as `least` where it is
+// less, plus half a slot for each load of B and A, for edges are where tiles differ.
+inline double tile_cost(const GemmTile& tile, index_t m, index_t n, index_t least) {
   const index_t lanes = tile.lanes(), nr = lanes * tile.shape.vectors;
-  const auto vectors = static_cast<double>((n + lanes - 1) / lanes * tile.shape.lmul);
-  const auto row_panels = static_cast<double>(RowPanels(m, tile.shape.rows).count());
-  const auto col_panels = static_cast<double>((n + nr - 1) / nr);
-  const auto rows = static_cast<double>(m);
-  return rows * vectors + 0.5 * (row_panels * vectors + rows * col_panels);
+  const auto cost = [&](index_t rows, index_t cols) {
+    const index_t vectors = (cols + lanes - 1) / lanes * tile.shape.lmul;
+    return static_cast<double>(std::max(rows * vectors, least)) +
+           0.5 * static_cast<double>(vectors + rows);
+  };
+  const auto row_of_tiles = [&](index_t rows) {
+    return static_cast<double>(n / nr) * cost(rows, nr) + (n % nr > 0 ? cost(rows, n % nr) : 0);
+  };
+  const RowPanels panels(m, tile.shape.rows);
+  const index_t full = m / tile.shape.rows;
+  double sum = static_cast<double>(full) * row_of_tiles(tile.shape.rows);
+  for (index_t p = full; p < panels.count(); ++p) sum += row_of_tiles(panels.rows(p));
+  return sum;
 }
 
 // The first tile of a target is its measured favourite, and another must promise a clear gain. What was measured on
 // this machine yields only where it fits badly: a few columns with long vectors.
-inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n, const TunedBlocks* tuned) {
+inline int choose_tile(const GemmKernels& kernels, index_t m, index_t n, const TunedBlocks* tuned,
+                       index_t least = 0) {
   const double clear = tuned ? 0.6 : 0.93;
   int best = tuned ? tuned->tile : 0;
+  const auto cost = [&](int i) { return tile_cost(kernels.tiles[i], m, n, least); };
   for (int i = 0; i < kernels.tile_count; ++i) {
-    if (tile_cost(kernels.tiles[i], m, n) < clear * tile_cost(kernels.tiles[best], m, n)) best = i;
+    if (cost(i) < clear * cost(best)) best = i;
   }
   return best;
 }
