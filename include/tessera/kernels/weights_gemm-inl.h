@@ -82,20 +82,47 @@ struct WeightTileArgs {
 template <class P, int R, int NV, bool kWhole, class D, size_t... kI, class... Acc>
 TESSERA_INLINE void multiply_run(D d, const typename P::Word* a, const typename P::Sink::Element* b,
                                  index_t width, index_t n, index_t steps,
-                                 std::index_sequence<kI...>, Acc&... acc) {
-  constexpr index_t kUnroll = P::Sink::kPart == 1 ? 4 : 1;
+                                 [[maybe_unused]] index_t words_in_s16, std::index_sequence<kI...>,
+                                 Acc&... acc) {
+  constexpr bool kPairs = kSumsPairs<P> && R * NV <= 4;  // where registers are left for their sums
+  constexpr index_t kUnroll = P::Sink::kPart == 1 ? 4 : kPairs ? 2 : 1;
   const auto step = static_cast<index_t>(lanes(d));
-  for (index_t s = 0; s < steps; s += kUnroll) {
-    unrolled(std::make_integer_sequence<index_t, kUnroll>(), [&](index_t u) TESSERA_LAMBDA {
-      const auto b0 = load_weights<P, kWhole>(d, b, n);
-      const auto b1 = more_weights<1, NV, P>(d, b, step, b0);
-      const auto b2 = more_weights<2, NV, P>(d, b, step, b0);
-      ((acc = P::multiply(d, a[u * R + static_cast<index_t>(kI / NV)],
-                          choose<kI % NV>(b0, b1, b2, b2), acc)),
-       ...);
-      b += width;
-    });
-    a += kUnroll * R;
+  // f(b, a, accumulator)... for each element of the tile, of `count` steps.
+  const auto for_steps = [&](index_t count, auto f, auto&... sum) TESSERA_LAMBDA {
+    for (index_t s = 0; s < count; s += kUnroll) {
+      unrolled(std::make_integer_sequence<index_t, kUnroll>(), [&](index_t u) TESSERA_LAMBDA {
+        const auto b0 = load_weights<P, kWhole>(d, b, n);
+        const auto b1 = more_weights<1, NV, P>(d, b, step, b0);
+        const auto b2 = more_weights<2, NV, P>(d, b, step, b0);
+        (f(a[u * R + static_cast<index_t>(kI / NV)], choose<kI % NV>(b0, b1, b2, b2), sum), ...);
+        b += width;
+      });
+      a += kUnroll * R;
+    }
+  };
+  if constexpr (kPairs) {
+    const Repartition<int16_t, D> d16;
+    const index_t most = std::min(steps, words_in_s16);
+    for (index_t s = 0; s < steps; s += most) {
+      with_accumulators<sizeof...(kI)>(d16, [&](auto&... pairs) TESSERA_LAMBDA {
+        for_steps(
+            most,
+            [&](auto x, auto w, auto& sum) TESSERA_LAMBDA { sum = add(sum, P::multiply(d, x, w)); },
+            pairs...);
+        ((acc = add_pairs(d, pairs, acc)), ...);
+      });
+    }
+  } else {
+    for_steps(
+        steps,
+        [&](auto x, auto w, auto& sum) TESSERA_LAMBDA {
+          if constexpr (kSumsPairs<P>) {
+            sum = add_pairs(d, P::multiply(d, x, w), sum);
+          } else {
+            sum = P::multiply(d, x, w, sum);
+          }
+        },
+        acc...);
   }
 }
 
@@ -137,7 +164,7 @@ void multiply_weight_tile(const WeightTileArgs<P>& args_in_memory) {
               ((sum = set(di, -block.offset * a_sums[kI / NV])), ...);
             }
             multiply_run<P, R, NV, kWhole>(di, a, b, block.width, args.n, block.run / kPart,
-                                           indices, sum...);
+                                           block.words_in_s16, indices, sum...);
             const float* const scales = block.scales + at;
             ((total = mul_add(from_int(sum), load_tile(scales, kI % NV), total)), ...);
             if (block.mins != nullptr) {
