@@ -233,10 +233,12 @@ struct Mixed {
     const Repartition<int8_t, I> db;
     store(I(), dot4_i8(I(), load(da, a), load(db, b), load(I(), c)), out);
   }
-  static void narrow_dot4(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out) {
-    const Repartition<uint8_t, I> da;
+  template <class A>
+  static void dot2_bytes(const A* a, const int8_t* b, int16_t* out) {
+    const Repartition<A, I> da;
     const Repartition<int8_t, I> db;
-    store(I(), dot4_u7(I(), load(da, a), load(db, b), load(I(), c)), out);
+    const Repartition<int16_t, I> d;
+    store(d, dot2_i8(d, load(da, a), load(db, b)), out);
   }
   static void dot2_s16(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out) {
     const Repartition<int16_t, I> d;
@@ -273,7 +275,8 @@ struct Mixed {
     r.from_int = &float_of;
     r.dot4_s8 = &dot4<int8_t>;
     r.dot4_u8 = &dot4<uint8_t>;
-    r.dot4_u7 = &narrow_dot4;
+    r.dot2_s8 = &dot2_bytes<int8_t>;
+    r.dot2_u8 = &dot2_bytes<uint8_t>;
     r.dot2_i16 = &dot2_s16;
     r.wide_s32 = &wide_ops<I>;
     r.wide_s16 = &wide_ops<S16>;

@@ -744,10 +744,9 @@ void check_virtual_lanes(Report& r, const TagTable<float>& tag) {
   }
 }
 
-// narrow: a of 7 bits and b from -127 on.
 template <class A>
-void check_dot4(Report& r, size_t n, void (*op)(const A*, const int8_t*, const int32_t*, int32_t*),
-                bool narrow = false) {
+void check_dot4(Report& r, size_t n,
+                void (*op)(const A*, const int8_t*, const int32_t*, int32_t*)) {
   std::vector<A> a(4 * n);
   std::vector<int8_t> b(4 * n);
   std::vector<int32_t> c(n), out(n);
@@ -760,17 +759,38 @@ void check_dot4(Report& r, size_t n, void (*op)(const A*, const int8_t*, const i
         a[i] = repeat & 1 ? std::numeric_limits<A>::min() : std::numeric_limits<A>::max();
         b[i] = repeat & 2 ? -128 : 127;
       }
-      if (narrow) {
-        a[i] = static_cast<A>(a[i] & 127);
-        b[i] = std::max<int8_t>(b[i], -127);
-      }
     }
     for (int32_t& x : c) x = random.bits<int32_t>();
     op(a.data(), b.data(), c.data(), out.data());
     for (size_t i = 0; i < n; ++i) {
       int64_t sum = c[i];
       for (size_t k = 4 * i; k < 4 * i + 4; ++k) sum += int64_t{a[k]} * b[k];
-      check(r, narrow ? "dot4_u7" : "dot4_i8", i, out[i], static_cast<int32_t>(sum));
+      check(r, "dot4_i8", i, out[i], static_cast<int32_t>(sum));
+    }
+  }
+}
+
+// a of 7 bits where it is unsigned, and b from -127 on.
+template <class A>
+void check_dot2_i8(Report& r, size_t n, void (*op)(const A*, const int8_t*, int16_t*)) {
+  std::vector<A> a(4 * n);
+  std::vector<int8_t> b(4 * n);
+  std::vector<int16_t> out(2 * n);
+  Random random;
+  for (int repeat = 0; repeat < 1000; ++repeat) {
+    for (size_t i = 0; i < 4 * n; ++i) {
+      a[i] = random.bits<A>();
+      b[i] = std::max<int8_t>(random.bits<int8_t>(), -127);
+      if (repeat < 4) {  // the corners, where sums are the largest
+        a[i] = repeat & 1 ? std::numeric_limits<A>::min() : std::numeric_limits<A>::max();
+        b[i] = repeat & 2 ? -127 : 127;
+      }
+      if (!std::is_signed_v<A>) a[i] = static_cast<A>(a[i] & 127);
+    }
+    op(a.data(), b.data(), out.data());
+    for (size_t i = 0; i < 2 * n; ++i) {
+      const int sum = a[2 * i] * b[2 * i] + a[2 * i + 1] * b[2 * i + 1];
+      check(r, "dot2_i8", i, out[i], static_cast<int16_t>(sum));
     }
   }
 }
@@ -875,7 +895,8 @@ TEST_CASE("simd: across lanes", "[simd]") {
       const size_t n = m.lanes();
       check_dot4(r, n, m.dot4_s8);
       check_dot4(r, n, m.dot4_u8);
-      check_dot4(r, n, m.dot4_u7, true);
+      check_dot2_i8(r, n, m.dot2_s8);
+      check_dot2_i8(r, n, m.dot2_u8);
       check_s16_products(r, m);
       check_wide<int32_t, int16_t>(r, n, m.wide_s32);
       check_wide<int16_t, int8_t>(r, t.s16[k].memory.lanes(), m.wide_s16);

@@ -88,7 +88,8 @@ struct MixedTable {
   void (*from_int)(const int32_t* in, float* out);
   void (*dot4_s8)(const int8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
   void (*dot4_u8)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
-  void (*dot4_u7)(const uint8_t* a, const int8_t* b, const int32_t* c, int32_t* out);
+  void (*dot2_s8)(const int8_t* a, const int8_t* b, int16_t* out);
+  void (*dot2_u8)(const uint8_t* a, const int8_t* b, int16_t* out);
   void (*dot2_i16)(const int16_t* a, const int16_t* b, const int32_t* c, int32_t* out);
   // mul_scalar_wide, mul_add_scalar_wide, add_wide
   void (*wide_s32)(int16_t a, const int16_t* b, const int32_t* c, int32_t* product,

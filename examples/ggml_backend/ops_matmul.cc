@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
+#include "activations.h"
 #include "ops.h"
 #include "run.h"
 #include "tensors.h"
@@ -41,10 +43,28 @@ void with_weights(Run& run, const ggml_tensor& w, index_t i2, index_t i3, F&& f)
   f(Weights(w, i2, i3, run.context()));
 }
 
+// Rows that lie in one piece each, rounded as the CPU backend does for weights in blocks of 32.
+ts::View<const float, 2> rounded_rows(Run& run, const ts::View<const float, 2>& x) {
+  const index_t rows = x.extent(0), cols = x.extent(1);
+  float* const to = run.scratch<float>(2, static_cast<std::size_t>(rows * cols));
+  run.context()->executor.parallel_for(rows, [&](index_t i) {
+    for (index_t j = 0; j < cols; j += 32) {
+      round_activations(x.data + i * x.strides[0] + j, to + i * cols + j,
+                        std::min<index_t>(32, cols - j));
+    }
+  });
+  return ts::row_major(static_cast<const float*>(to), {rows, cols});
+}
+
 template <class X>
 void multiply(Run& run, const Weights& w, const ts::View<const X, 2>& x,
               const ts::View<float, 2>& y) {
   w.visit(run.context(), [&](const auto& packed, const ts::GemmOptions& options) {
+    if constexpr (std::is_same_v<X, float>) {
+      if (options.activations == ts::Activations::kInt8Block32 && x.strides[1] == 1) {
+        return ts::gemm(rounded_rows(run, x), packed, y, options);
+      }
+    }
     ts::gemm(x, packed, y, options);
   });
 }

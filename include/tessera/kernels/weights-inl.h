@@ -147,9 +147,10 @@ void unpack_scales(const UnitRows& p, float factor, float* to) {
   }
 }
 
-// An f16 per unit, times a small integer per group: exact.
+// An f16 per unit, times a small integer per group, of which there are 8 or 16: exact.
 template <class T>
-void unpack_super_scales(const UnitRows& p, float* to) {
+void unpack_super_scales(const UnitRows& p_in_memory, float* to) {
+  const UnitRows p = p_in_memory;  // in registers: the compiler can't know that `to` is not it
   const Tag<float, kScaleLmul> d;
   const Tag<int32_t, kScaleLmul> di;
   const auto step = static_cast<index_t>(lanes(d));
@@ -159,9 +160,14 @@ void unpack_super_scales(const UnitRows& p, float* to) {
       const index_t n = p.width - j;
       const auto super = load_halves(d, rows, j, n);
       const std::byte* row = rows + 2 * p.width;
-      for (index_t g = 0; g < p.groups; ++g, row += p.width) {
-        const auto scale = from_int(load_integers<T>(di, row, j, n));
-        store_columns(d, mul(super, scale), to + g * p.width + j, n);
+      float* scales = to + j;
+      for (index_t g = 0; g < p.groups; g += 8) {
+        for_constants<8>([&](auto) TESSERA_LAMBDA {
+          const auto scale = from_int(load_integers<T>(di, row, j, n));
+          store_columns(d, mul(super, scale), scales, n);
+          row += p.width;
+          scales += p.width;
+        });
       }
     }
   }

@@ -82,20 +82,50 @@ struct WeightTileArgs {
 template <class P, int R, int NV, bool kWhole, class D, size_t... kI, class... Acc>
 TESSERA_INLINE void multiply_run(D d, const typename P::Word* a, const typename P::Sink::Element* b,
                                  index_t width, index_t n, index_t steps,
-                                 std::index_sequence<kI...>, Acc&... acc) {
-  constexpr index_t kUnroll = P::Sink::kPart == 1 ? 4 : 1;
+                                 [[maybe_unused]] index_t words_in_s16, std::index_sequence<kI...>,
+                                 Acc&... acc) {
+  constexpr bool kPairs = kSumsPairs<P> && R * NV <= 4;  // where registers are left for their sums
+  constexpr index_t kUnroll = P::Sink::kPart == 1 ? 4 : kPairs ? 2 : 1;
   const auto step = static_cast<index_t>(lanes(d));
-  for (index_t s = 0; s < steps; s += kUnroll) {
+  // f(step, a, b, sum) for the next kUnroll steps and each element of the tile.
+  const auto for_next = [&](auto f, auto&... sum) TESSERA_LAMBDA {
     unrolled(std::make_integer_sequence<index_t, kUnroll>(), [&](index_t u) TESSERA_LAMBDA {
       const auto b0 = load_weights<P, kWhole>(d, b, n);
       const auto b1 = more_weights<1, NV, P>(d, b, step, b0);
       const auto b2 = more_weights<2, NV, P>(d, b, step, b0);
-      ((acc = P::multiply(d, a[u * R + static_cast<index_t>(kI / NV)],
-                          choose<kI % NV>(b0, b1, b2, b2), acc)),
-       ...);
+      (f(u, a[u * R + static_cast<index_t>(kI / NV)], choose<kI % NV>(b0, b1, b2, b2), sum), ...);
       b += width;
     });
     a += kUnroll * R;
+  };
+  if constexpr (kPairs) {
+    const Repartition<int16_t, D> d16;
+    const index_t most = std::min(steps, words_in_s16);
+    for (index_t s = 0; s < steps; s += most) {
+      with_accumulators<sizeof...(kI)>(d16, [&](auto&... pairs) TESSERA_LAMBDA {
+        const auto start = [&](index_t u, auto x, auto w, auto& sum) TESSERA_LAMBDA {
+          const auto product = P::multiply(d, x, w);
+          sum = u == 0 ? product : add(sum, product);
+        };
+        const auto go_on = [&](index_t, auto x, auto w, auto& sum)
+                               TESSERA_LAMBDA { sum = add(sum, P::multiply(d, x, w)); };
+        for_next(start, pairs...);
+        for (index_t u = kUnroll; u < most; u += kUnroll) for_next(go_on, pairs...);
+        ((acc = add_pairs(d, pairs, acc)), ...);
+      });
+    }
+  } else {
+    for (index_t s = 0; s < steps; s += kUnroll) {
+      for_next(
+          [&](index_t, auto x, auto w, auto& sum) TESSERA_LAMBDA {
+            if constexpr (kSumsPairs<P>) {
+              sum = add_pairs(d, P::multiply(d, x, w), sum);
+            } else {
+              sum = P::multiply(d, x, w, sum);
+            }
+          },
+          acc...);
+    }
   }
 }
 
@@ -121,6 +151,8 @@ void multiply_weight_tile(const WeightTileArgs<P>& args_in_memory) {
     if constexpr (kWhole) return store(d, x, to);
     store_n(d, x, to, static_cast<size_t>(args.n));
   };
+  [[maybe_unused]] const auto offset = set(d, static_cast<float>(block.offset));
+  index_t at = args.j, left_of_group = block.group;  // where scales and mins are
   for (index_t l = 0; l < blocks; ++l) {
     with_accumulators<R * NV>(d, [&](auto&... total) TESSERA_LAMBDA {
       for (index_t r = 0; r < runs; ++r) {
@@ -130,27 +162,41 @@ void multiply_weight_tile(const WeightTileArgs<P>& args_in_memory) {
             prefetch_part(args.next + at + block.next_share / 2, block.next_share / 2);
           }
         }
-        const index_t at = (l * block.block + r * block.run) / block.group * block.width + args.j;
         with_accumulators<R * NV>(di, [&](auto&... sum) TESSERA_LAMBDA {
           [&]<size_t... kI>(std::index_sequence<kI...> indices) TESSERA_LAMBDA {
-            if constexpr (P::Sink::kOffset) {
+            // Converted after the broadcast, a load, where registers are one vector.
+            const auto a_sum = [&](size_t row) TESSERA_LAMBDA {
+              if constexpr (kSumsPairs<P>) return from_int(set(di, a_sums[row]));
+              return set(d, static_cast<float>(a_sums[row]));
+            };
+            constexpr bool kOffsetLater = kSumsPairs<P>;
+            if constexpr (P::Sink::kOffset && !kOffsetLater) {
               ((sum = set(di, -block.offset * a_sums[kI / NV])), ...);
             }
             multiply_run<P, R, NV, kWhole>(di, a, b, block.width, args.n, block.run / kPart,
-                                           indices, sum...);
+                                           block.words_in_s16, indices, sum...);
+            const auto products = [&](size_t row, auto& s) TESSERA_LAMBDA {
+              if constexpr (kOffsetLater) {
+                return neg_mul_add(a_sum(row), offset, from_int(s));  // exact, too
+              } else {
+                return from_int(s);
+              }
+            };
             const float* const scales = block.scales + at;
-            ((total = mul_add(from_int(sum), load_tile(scales, kI % NV), total)), ...);
+            ((total = mul_add(products(kI / NV, sum), load_tile(scales, kI % NV), total)), ...);
             if (block.mins != nullptr) {
               const float* const mins = block.mins + at;
-              ((total = neg_mul_add(set(d, static_cast<float>(a_sums[kI / NV])),
-                                    load_tile(mins, kI % NV), total)),
-               ...);
+              ((total = neg_mul_add(a_sum(kI / NV), load_tile(mins, kI % NV), total)), ...);
             }
           }(kIndices);
         });
         a += block.run / kPart * R;
         b += block.run / kPart * block.width;
         a_sums += R;
+        if ((left_of_group -= block.run) == 0) {  // rather than a division for each run
+          left_of_group = block.group;
+          at += block.width;
+        }
       }
       [&]<size_t... kI>(std::index_sequence<kI...>) TESSERA_LAMBDA {
         const float* const scales = args.a_scales + l * block.a_scale_stride;

@@ -55,6 +55,15 @@ enum class WeightMin : std::uint8_t {
 // Of the plane that holds the lower bits of codes; the plane above has the rest.
 constexpr int main_plane_bits(int bits) { return bits == 8 ? 8 : bits >= 4 ? 4 : 2; }
 
+// The entries of narrow tables are at most this.
+inline constexpr int kMostNarrowEntry = 32;
+
+// How many times two products of codes of up to `most` with 127 fit into s16: 2, 4 or 8.
+constexpr int pairs_in_s16(int most) {
+  const int pairs = 32767 / (2 * 127 * most);
+  return pairs >= 8 ? 8 : pairs >= 4 ? 4 : 2;
+}
+
 inline constexpr index_t kMostUnit = 256;
 inline constexpr index_t kLeastGroup = 16;
 
@@ -62,15 +71,20 @@ struct WeightFormat {
   WeightCode code{};
   WeightScale scale{};
   WeightMin min{};
-  int bits = 8;         // 2, 3, 4, 5, 6 or 8
-  int offset = 0;       // codes, or entries of the table, less offset fit into s8
-  bool narrow = false;  // codes, or entries, are at most 127, for which there is a quicker product
+  int bits = 8;    // 2, 3, 4, 5, 6 or 8
+  int offset = 0;  // codes, or entries of the table, less offset fit into s8
+  bool narrow =
+      false;  // codes are below 64, or entries at most kMostNarrowEntry: for quicker products
   std::array<std::uint8_t, 16> table{};
   index_t unit = 32;   // 32 to kMostUnit, a power of two
   index_t group = 32;  // steps of k that share a scale; divides the unit
   float factor = 1;    // of all scales
 
   index_t groups() const { return unit / group; }
+  // Of a narrow format.
+  int words_in_s16() const {
+    return pairs_in_s16(code == WeightCode::kTable ? kMostNarrowEntry : (1 << bits) - 1);
+  }
   // Rows of scales and of mins, in bytes per column.
   index_t scale_bytes() const {
     switch (scale) {
@@ -135,9 +149,10 @@ struct WeightBlock {
   index_t m, width;
   index_t k;  // of the chunk
   index_t run, group,
-      block;      // steps with the same scales; of the weights; of the activations, at most k
-  int offset;     // of the codes
-  const void* a;  // row panels [k / part, rows]
+      block;   // steps with the same scales; of the weights; of the activations, at most k
+  int offset;  // of the codes
+  int words_in_s16;
+  const void* a;               // row panels [k / part, rows]
   const std::int32_t* a_sums;  // row panels [k / run, rows]
   const float* a_scales;       // [k / block, m], rows a_scale_stride apart
   index_t a_scale_stride;

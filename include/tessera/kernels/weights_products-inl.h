@@ -10,6 +10,7 @@
 #endif
 
 #include <cstdint>
+#include <type_traits>
 
 #include "tessera/kernels/gemm_tile-inl.h"
 #include "tessera/kernels/weights-inl.h"
@@ -38,20 +39,46 @@ struct UnsignedQuads {
   }
 };
 
-// The same for weights of at most 127.
+template <class D>
+using Pairs16 = Vec<Repartition<int16_t, D>>;
+
+// sum + sums of pairs.
+template <class D>
+TESSERA_INLINE Vec<D> add_pairs(D d, Pairs16<D> pairs, Vec<D> sum) {
+  return dot2_i16(d, pairs, set(Repartition<int16_t, D>(), int16_t{1}), sum);
+}
+
+// The same for narrow weights, of which s16 hold the sums of several words: WeightFormat::words_in_s16. (Rather than move
+// those of each word to s32: on Zen 3, 2026-11, four rows times Q4_K 1.13 times as fast.)
 struct NarrowQuads {
   using Sink = UnsignedBytes;
   using Word = int32_t;  // of activations
   using PartA = int8_t;
+  static constexpr int kWordOffset = 0;
+  template <class D>
+  static TESSERA_INLINE Pairs16<D> multiply(D d, int32_t a, Vec<D> b) {
+    return dot2_i8(Repartition<int16_t, D>(), bit_cast(Repartition<uint8_t, D>(), b),
+                   bit_cast(Repartition<int8_t, D>(), set(d, a)));
+  }
+};
+
+// Weights as signed bytes, where there is no instruction for four products.
+struct SignedPairs {
+  using Sink = SignedBytes;
+  using Word = int32_t;  // of activations, which are at least -127
+  using PartA = int8_t;
   template <class D>
   static TESSERA_INLINE Vec<D> multiply(D d, int32_t a, Vec<D> b, Vec<D> sum) {
-    return dot4_u7(d, bit_cast(Repartition<uint8_t, D>(), b),
-                   bit_cast(Repartition<int8_t, D>(), set(d, a)), sum);
+    const Repartition<int8_t, D> d8;
+    const Repartition<int16_t, D> d16;
+    return add_pairs(d, dot2_i8(d16, bit_cast(d8, b), bit_cast(d8, set(d, a))), sum);
   }
-  static constexpr int kWordOffset = 0;
+  static constexpr int kWordOffset = 128;
   template <bool, class D>
   static TESSERA_INLINE Vec<D> multiply_word(D d, const Word* a, Vec<D> word, Vec<D> sum) {
-    return multiply(d, *a, word, sum);
+    const Repartition<int8_t, D> d8;
+    const auto bytes = sub(bit_cast(d8, word), set(d8, int8_t{-128}));
+    return multiply(d, *a, bit_cast(d, bytes), sum);
   }
 };
 
@@ -113,7 +140,7 @@ using WeightsOf7Bits = WeightSingles;
 using WeightsOfBytes = UnsignedQuads;
 using WeightsOf7Bits = UnsignedQuads;
 #elif HWY_ARCH_X86 && HWY_TARGET <= HWY_SSSE3
-using WeightsOfBytes = WeightPairs;
+using WeightsOfBytes = SignedPairs;
 using WeightsOf7Bits = NarrowQuads;
 #elif HWY_TARGET == HWY_NEON_BF16 || HWY_TARGET_IS_SVE
 using WeightsOfBytes = SignedQuads;
@@ -122,6 +149,10 @@ using WeightsOf7Bits = SignedQuads;
 using WeightsOfBytes = WeightPairs;
 using WeightsOf7Bits = WeightPairs;
 #endif
+
+// Whether sums of pairs stay in s16 for some words.
+template <class P>
+inline constexpr bool kSumsPairs = std::is_same_v<P, NarrowQuads>;
 
 // ---- Register tiles
 

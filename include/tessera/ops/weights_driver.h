@@ -221,6 +221,7 @@ class WeightRun {
       block.group = f_.group;
       block.block = std::min(block_, depth);
       block.offset = f_.offset;
+      block.words_in_s16 = f_.words_in_s16();
       block.a = place.a + k * rows / products_.part * products_.element_bytes;
       block.a_sums = reinterpret_cast<const std::int32_t*>(place.a + a_bytes_) + k * rows / run_;
       block.a_scales =

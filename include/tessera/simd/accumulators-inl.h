@@ -48,6 +48,16 @@ TESSERA_INLINE void keep_order([[maybe_unused]] V& v) {
 #endif
 }
 
+// Keeps a sum of integers in the order of the source: emits nothing. GCC 12 otherwise adds products in pairs, which wait for
+// each other on the stack.
+template <class V>
+TESSERA_INLINE void keep_sum([[maybe_unused]] V& v) {
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && !TESSERA_BACKEND_SCALAR && \
+    !TESSERA_BACKEND_XSIMD
+  __asm__("" : "+v"(v.raw));
+#endif
+}
+
 TESSERA_END_TARGET
 
 #endif  // TESSERA_SIMD_ACCUMULATORS_INL_H_

@@ -188,10 +188,16 @@ concept DotOps = requires(D d) {
   {
     dot4_i8(d, a_vec<Repartition<uint8_t, D>>(), a_vec<Repartition<int8_t, D>>(), a_vec<D>())
   } -> std::same_as<Vec<D>>;
-  // The same for a of at most 127 and b of at least -127: quick on x86 without VNNI, where 16 bits hold two products.
+  // s16: a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1], of a as s8 or as u8 of at most 127, and b of at least -127, so that the
+  // sum fits. Quick on x86.
   {
-    dot4_u7(d, a_vec<Repartition<uint8_t, D>>(), a_vec<Repartition<int8_t, D>>(), a_vec<D>())
-  } -> std::same_as<Vec<D>>;
+    dot2_i8(Repartition<int16_t, D>(), a_vec<Repartition<int8_t, D>>(),
+            a_vec<Repartition<int8_t, D>>())
+  } -> std::same_as<Vec<Repartition<int16_t, D>>>;
+  {
+    dot2_i8(Repartition<int16_t, D>(), a_vec<Repartition<uint8_t, D>>(),
+            a_vec<Repartition<int8_t, D>>())
+  } -> std::same_as<Vec<Repartition<int16_t, D>>>;
   // c[i] + a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1] of s16. Products are exact, sums wrap.
   {
     dot2_i16(d, a_vec<Repartition<int16_t, D>>(), a_vec<Repartition<int16_t, D>>(), a_vec<D>())

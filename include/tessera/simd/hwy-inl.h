@@ -507,15 +507,16 @@ TESSERA_INLINE Vec<D> dot4_i8(D, A a, B b, Vec<D> c) {
   return hn::SumOfMulQuadAccumulate(HwyTag<D>(), a, b, c);
 }
 
+// Within 2 * 128 * 127: nothing saturates.
 template <class D, class A, class B>
-TESSERA_INLINE Vec<D> dot4_u7([[maybe_unused]] D d, A a, B b, Vec<D> c) {
-#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL && HWY_TARGET <= HWY_SSSE3
-  const hn::Repartition<int16_t, HwyTag<D>> d16;
-  const auto pairs = hn::SatWidenMulPairwiseAdd(d16, a, b);  // within 2 * 127 * 127: exact
-  return hn::Add(c, hn::WidenMulPairwiseAdd(HwyTag<D>(), pairs, hn::Set(d16, 1)));
-#else
-  return dot4_i8(d, a, b, c);
-#endif
+TESSERA_INLINE Vec<D> dot2_i8(D, A a, B b) {
+  if constexpr (std::is_signed_v<hn::TFromV<A>>) {
+    const hn::RebindToUnsigned<hn::DFromV<A>> du;
+    return hn::SatWidenMulPairwiseAdd(HwyTag<D>(), hn::BitCast(du, hn::Abs(a)),
+                                      hn::IfNegativeThenNegOrUndefIfZero(a, b));
+  } else {
+    return hn::SatWidenMulPairwiseAdd(HwyTag<D>(), a, b);
+  }
 }
 
 template <class D, class V>

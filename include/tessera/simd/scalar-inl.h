@@ -438,9 +438,13 @@ TESSERA_INLINE Vec<D> dot4_i8(D, LanesVec<A, N> a, LanesVec<int8_t, N> b, Vec<D>
   return c;
 }
 
-template <class D, int N>
-TESSERA_INLINE Vec<D> dot4_u7(D d, LanesVec<uint8_t, N> a, LanesVec<int8_t, N> b, Vec<D> c) {
-  return dot4_i8(d, a, b, c);
+template <class D, class A, int N>
+TESSERA_INLINE Vec<D> dot2_i8(D d, LanesVec<A, N> a, LanesVec<int8_t, N> b) {
+  Vec<D> c = zero(d);
+  for (int i = 0; i < N; ++i) {
+    c.lane[i / 2] = static_cast<int16_t>(c.lane[i / 2] + a.lane[i] * b.lane[i]);
+  }
+  return c;
 }
 
 template <class D, int N>

@@ -462,8 +462,14 @@ TESSERA_INLINE Vec<D> dot4_i8(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, V
 }
 
 template <class D, class A, class B>
-TESSERA_INLINE Vec<D> dot4_u7(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b, Vec<D> c) {
-  return dot4_i8(d, a, b, c);
+TESSERA_INLINE Vec<D> dot2_i8(D d, xs::batch<A, Arch> a, xs::batch<B, Arch> b) {
+  const auto as = to_array(Repartition<A, D>(), a);
+  const auto bs = to_array(Repartition<B, D>(), b);
+  Array<D> sums;
+  for (size_t i = 0; i < lanes(d); ++i) {
+    sums[i] = static_cast<int16_t>(as[2 * i] * bs[2 * i] + as[2 * i + 1] * bs[2 * i + 1]);
+  }
+  return load(d, sums.data());
 }
 
 template <class D>

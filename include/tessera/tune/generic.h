@@ -35,6 +35,7 @@ struct TileShape {
 template <TileShape... kShapes>
 struct TileList {
   static constexpr int kSize = sizeof...(kShapes);
+  static constexpr TileShape kAll[] = {kShapes...};
 };
 
 namespace detail {
