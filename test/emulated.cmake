@@ -18,7 +18,9 @@ if(CMAKE_SYSTEM_PROCESSOR STREQUAL "riscv64")
   set(tiles "N_RVV::gemm_tile<.*FloatProducts<float>, 7, 1, 4, .*TileForm.1" "N_RVV::gemm_tile<.*FloatProducts<float>, 15, 1, 2, .*TileForm.1")
 elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "aarch64")
   tessera_add_core(neon neon cortex-a72)
-  tessera_add_core(neon-bf16 neon_bf16 "max,sve=off")
+  # What it does not inherit from NEON.
+  tessera_add_core(neon-bf16 neon_bf16 "max,sve=off"
+    --filenames-as-tags "[#gemm_types_test]~[.],[#reproducibility_test]~[.],[#simd_test]~[.],[#weights_test]~[.],[#zero_points_test]~[.]")
   tessera_add_core(sve2-128 sve2_128 "max,sve-max-vq=1")
   tessera_add_core(sve-256 sve_256 "max,sve-max-vq=2")
   # Five minutes if all ran: SVE has no kernels that SVE2 does not have.
