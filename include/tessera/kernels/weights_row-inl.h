@@ -392,7 +392,7 @@ void multiply_row_panel(const WeightRow& p_in_memory) {
           ++a_scale;
         });
       }
-      next = {a, a_sum, a_scale, unit};
+      next = {a, a_sum, p.a_scales + (k0 + depth) / p.block, unit};  // a block may be many chunks
     }
   }
 }
