@@ -222,7 +222,7 @@ void run_block(const GemmBlock& block) {
   Sum* out = c;
   args.out_stride = args.c_stride;
   light_epilogue::Plan plan;
-  const bool has_plan = std::is_same_v<Sum, float> && block.result != nullptr && block.last &&
+  const bool has_plan = kTakesSteps<P, kShape.rotate> && block.result != nullptr && block.last &&
                         light_epilogue::make_plan_for_registers(*block.result, plan);
   if (has_plan) {
     args.out_stride = block.result->row_stride;
@@ -282,7 +282,7 @@ void run_block(const GemmBlock& block) {
         const index_t next_row = is_last ? 0 : i + tile.rows;
         const index_t next_col = j0 + j + (is_last ? tile.cols : 0);
         args.next_c = c + next_row * args.c_stride + next_col;
-        if constexpr (std::is_same_v<Sum, float>) {
+        if constexpr (kTakesSteps<P, kShape.rotate>) {
           args.plan = has_plan && tile.cols == tile.width ? &plan : nullptr;
           args.row = block.row + i;
           args.col = block.col + j0 + j;

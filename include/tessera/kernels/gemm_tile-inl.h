@@ -334,6 +334,10 @@ TESSERA_INLINE void multiply_tile_rotated(D d, const TileArgs<P>& args, std::ind
   });
 }
 
+// Whether a tile can take steps. Rotated ones have no register left: clang 22 spills one of RVV's 15 groups of two in the loop.
+template <class P, bool kRotate>
+inline constexpr bool kTakesSteps = std::is_same_v<typename P::Sum, float> && !kRotate;
+
 // The steps of the epilogue: no visit to memory between the sums and the result. (Zen 3, 2026-11, 1x1 convolutions with
 // bias, sum and ReLU: 64 to 256 channels of 56^2 42 GFLOP/s through a tile in memory, 75 so.)
 template <int NV, class D, class P, size_t... kI, class... Acc>
@@ -388,7 +392,7 @@ TESSERA_INLINE void update_tile(D d, const TileArgs<P>& args, std::index_sequenc
   } else {
     multiply_tile<R, NV, kForm, kUnroll>(d, args, indices, acc...);
   }
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (kTakesSteps<P, kRotate>) {
     if (args.plan != nullptr) finish_in_registers<NV>(d, args, indices, acc...);
   }
   T* const out = args.out;
