@@ -1,14 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -DSAYS=<text> [-DABORTS=ON] -P expect_failure.cmake -- <command>...
 # The command must end with an exit code that is not 0 (or abort), and say why: <text> is in its output.
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(after_dashes)
-    list(APPEND command "${CMAKE_ARGV${i}}")
-  elseif(CMAKE_ARGV${i} STREQUAL "--")
-    set(after_dashes TRUE)
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/../cmake/command_after_dashes.cmake")
 execute_process(COMMAND ${command} RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE output)
 message("${output}")
 set(expected "^[1-9][0-9]*$")

@@ -4,8 +4,6 @@
 
 #include "tessera/tune/profile.h"
 
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <cstdio>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "gemm_case.h"
+#include "stderr_of.h"
 #include "tessera/dispatch/dispatch.h"
 #include "tessera/ops/gemm.h"
 #include "testing.h"
@@ -287,25 +286,6 @@ TEST_CASE("write an odd profile, and a damaged one", "[.][profile-write]") {
   write(name + ".truncated", text.substr(0, text.size() / 2));
   write(name + ".stale", stale);
   write(name + ".empty", "");
-}
-
-// Runs f with stderr going to a file, and returns what came.
-template <class F>
-std::string stderr_of(const F& f) {
-  std::FILE* const file = std::tmpfile();
-  REQUIRE(file != nullptr);
-  const int before = dup(STDERR_FILENO);
-  std::fflush(stderr);
-  dup2(fileno(file), STDERR_FILENO);
-  f();
-  std::fflush(stderr);
-  dup2(before, STDERR_FILENO);
-  close(before);
-  std::rewind(file);
-  char text[2048];
-  const std::size_t size = std::fread(text, 1, sizeof text, file);
-  std::fclose(file);
-  return {text, size};
 }
 
 template <class T>

@@ -141,7 +141,7 @@ void blas_add_rows(index_t rows, index_t n, const T* factors, const T* a, index_
 
 template <class T>
 void blas_add_outer(index_t rows, index_t n, const T* factors, const T* x, T* a, index_t stride) {
-  const Tag<T, kHasLmul ? 4 : 1> d;
+  const BlasRestTag<T> d;
   const auto step = static_cast<index_t>(lanes(d));
   for (index_t r = 0; r < rows; ++r) {
     T* const ar = a + r * stride;

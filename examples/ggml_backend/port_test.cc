@@ -23,6 +23,8 @@
 #include <thread>
 #include <vector>
 
+#include "test/stderr_of.h"
+
 namespace {
 
 const char* pretended_version = nullptr;  // null: that of the library
@@ -269,30 +271,13 @@ void test_errors(ggml_backend_t ours) {
          nullptr);
 }
 
-// What f prints to stderr.
-template <class F>
-std::string errors_of(F&& f) {
-  std::FILE* const file = std::tmpfile();
-  EXPECT(file != nullptr);
-  const int saved = dup(STDERR_FILENO);
-  dup2(fileno(file), STDERR_FILENO);
-  f();
-  dup2(saved, STDERR_FILENO);
-  close(saved);
-  std::rewind(file);
-  std::string text;
-  for (int c; (c = std::fgetc(file)) != EOF;) text += static_cast<char>(c);
-  std::fclose(file);
-  return text;
-}
-
 // Of another version nothing is taken for granted: one line, and no backend.
 void test_versions(const char* library) {
   ggml_log_set([](ggml_log_level, const char*, void*) {}, nullptr);  // ggml adds lines of its own
   for (const std::string version : {"0.26.9", "0.270.0", "0.28.0", "1.0.0"}) {
     pretended_version = version.c_str();
     ggml_backend_reg_t reg = nullptr;
-    const std::string errors = errors_of([&] { reg = ggml_backend_load(library); });
+    const std::string errors = tessera::test::stderr_of([&] { reg = ggml_backend_load(library); });
     EXPECT(reg == nullptr);
     EXPECT(errors == "ggml-tessera: expected ggml 0.27.x, got " + version + "\n");
   }

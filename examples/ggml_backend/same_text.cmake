@@ -1,16 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Runs a program of llama.cpp with the backend of the CPU alone, then on libggml-tessera.so, and expects the same text.
 #   cmake -DBACKENDS=<directory of the CPU's> -DLIBRARY=<libggml-tessera.so> -P same_text.cmake -- <command>...
-set(command "")
-set(is_command FALSE)
-math(EXPR last "${CMAKE_ARGC} - 1")
-foreach(i RANGE ${last})
-  if(is_command)
-    list(APPEND command "${CMAKE_ARGV${i}}")
-  elseif(CMAKE_ARGV${i} STREQUAL "--")
-    set(is_command TRUE)
-  endif()
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/../../cmake/command_after_dashes.cmake")
 
 foreach(who host ours)
   unset(ENV{GGML_BACKEND_PATH})
