@@ -13,6 +13,17 @@ function(tessera_add_port name)
   endif()
 endfunction()
 
+# The command that runs a program of a cross build, with vectors of `vlen` bits; nothing in native builds.
+function(tessera_port_emulator vlen result)
+  set(${result} "" PARENT_SCOPE)
+  if(CMAKE_CROSSCOMPILING)
+    include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
+    tessera_find_qemu(${CMAKE_SYSTEM_PROCESSOR} qemu)
+    set(cpu "rv64,v=true,vext_spec=v1.0,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
+    set(${result} "${qemu}" -cpu "${cpu}" PARENT_SCOPE)
+  endif()
+endfunction()
+
 # The ctest entry port-<name>: `COMMAND loader program arguments...`, with TESSERA_TEST_PORTS, as the loader is that of a library of
 # Debian sid. In cross builds one entry for each VLEN (by default all), under qemu: port-<name>-vlen<VLEN>. A WRAPPER is a command
 # that runs the rest of the line, emulator included, as it needs to. FIXTURES are those that the test requires.
@@ -24,14 +35,12 @@ function(tessera_add_port_test name)
       FIXTURES_REQUIRED "${arg_FIXTURES}")
     return()
   endif()
-  include("${PROJECT_SOURCE_DIR}/cmake/Emulators.cmake")
-  tessera_find_qemu(${CMAKE_SYSTEM_PROCESSOR} qemu)
   if(NOT arg_VLENS)
     set(arg_VLENS 128 256 512 1024)
   endif()
   foreach(vlen ${arg_VLENS})
-    set(cpu "rv64,v=true,vext_spec=v1.0,vlen=${vlen},rvv_ta_all_1s=true,rvv_ma_all_1s=true")
-    add_test(NAME port-${name}-vlen${vlen} COMMAND ${arg_WRAPPER} "${qemu}" -cpu "${cpu}" ${arg_COMMAND})
+    tessera_port_emulator(${vlen} emulator)
+    add_test(NAME port-${name}-vlen${vlen} COMMAND ${arg_WRAPPER} ${emulator} ${arg_COMMAND})
     set_tests_properties(port-${name}-vlen${vlen} PROPERTIES LABELS port ENVIRONMENT "${arg_ENVIRONMENT}"
       FIXTURES_REQUIRED "${arg_FIXTURES}")
   endforeach()
