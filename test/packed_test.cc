@@ -9,6 +9,7 @@
 #include <catch2/generators/catch_generators.hpp>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -112,6 +113,44 @@ TEMPLATE_TEST_CASE("packed operands of every layout", "[packed]", float, double)
               tally.add(run_packed<T>(w, g, packs, {}), [&] {
                 return describe(g) + ", packs " + std::to_string(static_cast<int>(packs));
               });
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+// The kernel that takes several panels at once, some panels that are left over, and a part of one.
+TEMPLATE_TEST_CASE("one row and packed panels", "[packed][gemv]", float, double) {
+  using T = TestType;
+  for_each_target([](Target target) {
+    Workspace w;
+    Tally tally;
+    Sampler sampler(6);
+    unsigned count = 0;
+    constexpr double kFactors[] = {1, 0.3, -1, 0, 1.7};
+    for (int tile = 0; tile < tile_count<T>(target); ++tile) {
+      const TileSize size = tile_size<T>(target, tile);
+      for (const index_t n : {size.nr, 3 * size.nr, 4 * size.nr, 4 * size.nr + 1,
+                              9 * size.nr + size.lanes - 1, 11 * size.nr}) {
+        for (const index_t k : {1, 2, 7, 64, 130}) {
+          for (const index_t kc : {0, 1, 50}) {
+            for (const Layout c : kOutputLayouts) {
+              ++count;
+              if (sampler.skip()) continue;
+              const GemmCase g{.target = target,
+                               .tuning = {.tile = tile, .kc = kc},
+                               .m = 1,
+                               .n = n,
+                               .k = k,
+                               .a = kInputLayouts[count / 2 % kInputLayouts.size()],
+                               .c = c,
+                               .alpha = kFactors[count / 5 % std::size(kFactors)],
+                               .beta = kFactors[count / 7 % std::size(kFactors)],
+                               .edges = count % 8};
+              tally.add(run_packed<T>(w, g, count % 4 == 0 ? Packs::kBoth : Packs::kB, {}),
+                        [&] { return describe(g); });
             }
           }
         }

@@ -338,6 +338,7 @@ GemmKernels gemm_kernels() {
   return {.tiles = Table::kTiles,
           .tile_count = static_cast<int>(std::size(Table::kTiles)),
           .few_rows = few_rows,
+          .rows_by_panels = !kHasLmul,
           .pack_a = &pack_panel<Element, typename P::PartA, false>,
           .pack_b = &pack_panel<Element, typename P::PartB, P::kColumnSums>,
           .pack_narrow = std::is_same_v<Element, float> ? &pack_panel<bf16, bf16, false> : nullptr,

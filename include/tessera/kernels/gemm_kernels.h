@@ -168,6 +168,7 @@ struct GemmKernels {
   int tile_count = 0;
   // As a tile's, for few rows; B may be of any strides and of 16 bits. Null: none.
   void (*few_rows)(const GemmBlock&) = nullptr;
+  bool rows_by_panels = false;  // few_rows takes one row by several packed panels at once
   void (*pack_a)(const PackPanel&) = nullptr;
   void (*pack_b)(const PackPanel&) = nullptr;
   void (*pack_narrow)(const PackPanel&) = nullptr;  // bf16 and f16 as they are

@@ -123,13 +123,16 @@ inline GemmSchedule schedule_for_tile(const GemmKernels& kernels, const Context*
 // With one row of A the time goes into reading B, and the kernel that streams it is ahead; with two, where tiles
 // would have to pack B. Sapphire Rapids, N = K = 4096, against tiles, M = 1: f32 5 to 20 %, B of 16 bits in
 // place three times, B^T 15 to 40 %. Narrow ones lose: the few vectors of C go through memory every eighth step of k.
+// Packed panels are streamed where several are read at once, or B is of 16 bits, which tiles must widen first.
 // But tiles pass twice over what is not whole vectors, and can't read rows shorter than one in place: M = 1,
 // N = 31 1.5 times, N = 15 5 times.
 inline bool streams_b(const GemmSchedule& s, const GemmTuning& tuning, const GemmProblem& p,
                       bool b_in_l2) {
   if (s.kernels->few_rows == nullptr || p.a.packed || p.k == 0) return false;
   if (tuning.packing != GemmTuning::Packing::kAuto) return false;
-  if (p.b.packed) return is_narrow(p.b.dtype) && p.m <= 2;
+  if (p.b.packed) {
+    return is_narrow(p.b.dtype) ? p.m <= 2 : p.m == 1 && p.n >= s.nr && s.kernels->rows_by_panels;
+  }
   if (tuning.kc > 0) return false;  // somebody wants blocks
   if (p.b.strides[1] == 1 && !is_narrow(p.b.dtype)) {
     constexpr index_t kFewRows = 4;
