@@ -13,6 +13,11 @@ function(tessera_add_port name)
   endif()
 endfunction()
 
+# Programs that are added after this open libraries, also those of cross builds, which are static otherwise.
+macro(tessera_link_dynamically)
+  string(REPLACE "-static" "" CMAKE_EXE_LINKER_FLAGS "${CMAKE_EXE_LINKER_FLAGS}")
+endmacro()
+
 # The command that runs a program of a cross build, with vectors of `vlen` bits; nothing in native builds.
 function(tessera_port_emulator vlen result)
   set(${result} "" PARENT_SCOPE)

@@ -111,7 +111,7 @@ inline void set_active_target(std::string_view target_name) {
     return;
   }
   const auto target = parse_target(target_name);
-  if (!target || impl::find_table<0>(*target) == nullptr) {
+  if (!target || impl::find_table<detail::kNoFamily>(*target) == nullptr) {
     impl::fail_target("set_active_target", "name", target_name);
   }
   tessera::detail::requested_target = static_cast<int>(*target);
@@ -123,13 +123,13 @@ inline Target active_target() {
   if (const int requested = tessera::detail::requested_target; requested >= 0) {
     const auto target = static_cast<Target>(requested);
     // Static translation units have one target, whatever another one asked for.
-    return impl::find_table<0>(target) ? target : impl::best_target();
+    return impl::find_table<detail::kNoFamily>(target) ? target : impl::best_target();
   }
   static const Target initial = [] {
     const char* text = std::getenv("TESSERA_TARGET");
     if (text == nullptr || *text == '\0') return impl::best_target();
     const auto target = parse_target(text);
-    if (!target || impl::find_table<0>(*target) == nullptr) {
+    if (!target || impl::find_table<detail::kNoFamily>(*target) == nullptr) {
       impl::fail_target("environment", "TESSERA_TARGET", text);
     }
     return *target;

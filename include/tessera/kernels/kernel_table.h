@@ -22,8 +22,8 @@ namespace tessera::detail {
 
 // Families of kernels, as bits. Each call says which it uses, so that a header-only program compiles those of its calls.
 using Families = unsigned;
-inline constexpr Families kGemmFamily = 1, kWeightsFamily = 2, kConvFamily = 4, kBlocksFamily = 8,
-                          kImageFamily = 16, kNnFamily = 32, kTensorFamily = 64,
+inline constexpr Families kNoFamily = 0, kGemmFamily = 1, kWeightsFamily = 2, kConvFamily = 4,
+                          kBlocksFamily = 8, kImageFamily = 16, kNnFamily = 32, kTensorFamily = 64,
                           kAttentionFamily = 128, kAllFamilies = 255;
 
 struct KernelTable {
