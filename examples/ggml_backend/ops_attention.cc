@@ -13,8 +13,10 @@
 namespace ggml_port {
 namespace {
 
+// Caches are read in place, which those of NVFP4 can't be.
 bool is_key_type(const ggml_tensor& t) {
-  return has_rows(t) && (is_float(t.type) || block_format(t.type).has_value());
+  const bool has_blocks = block_format(t.type).has_value() && t.type != GGML_TYPE_NVFP4;
+  return has_rows(t) && (is_float(t.type) || has_blocks);
 }
 
 bool supports(const ggml_tensor& op) {

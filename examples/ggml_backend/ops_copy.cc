@@ -2,6 +2,7 @@
 // Copies, with and without a conversion: of tensors, and of chosen rows.
 #include <string>
 
+#include "nvfp4.h"
 #include "ops.h"
 #include "run.h"
 #include "tensors.h"
@@ -70,7 +71,7 @@ void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
   }
   if (block_format(x.type)) {
     return for_each_matrix(x, [&](index_t i2, index_t i3) {
-      ts::dequantize(block_rows(x, i2, i3), matrix<float>(y, i2, i3), {.context = context});
+      ts::dequantize(BlockRows(x, i2, i3).view(), matrix<float>(y, i2, i3), {.context = context});
     });
   }
   with_float(x.type, [&]<class X>(X*) {
@@ -104,12 +105,31 @@ bool supports_get_rows(const ggml_tensor& op) {
          (is_float(x.type) || block_format(x.type)) && op.src[1]->ne[3] == 1;
 }
 
+// Only the rows that are chosen are regrouped, of a table that may be large.
+void get_nvfp4_rows(Run& run, const ggml_tensor& x, const ts::View<const std::int32_t, 1>& indices,
+                    const ts::View<float, 2>& y, index_t i2, index_t i3) {
+  const ts::ConstBlockView table = block_rows(x, i2, i3);
+  const index_t rows = indices.extent(0), row_bytes = ts::row_bytes(table.format, table.cols);
+  auto* const chosen = run.scratch<std::byte>(0, static_cast<std::size_t>(rows * row_bytes));
+  for (index_t i = 0; i < rows; ++i) {
+    const std::int32_t id = indices(i);
+    if (id < 0 || id >= table.rows) {
+      throw ts::Error("GET_ROWS", "ids", "rows below " + std::to_string(table.rows),
+                      std::to_string(id));
+    }
+    regroup_nvfp4(table.row(id), table.cols, chosen + i * row_bytes);
+  }
+  ts::dequantize(ts::blocks(table.format, static_cast<const void*>(chosen), rows, table.cols), y,
+                 {.context = run.context()});
+}
+
 void get_rows(Run& run, const ggml_tensor& op) {
   const ggml_tensor &x = *op.src[0], &ids = *op.src[1];
   const ts::EmbeddingOptions options{.context = run.context()};
   for_each_matrix(op, [&](index_t i2, index_t i3) {
     const auto indices = row<const std::int32_t>(ids, i2, i3);
     const auto y = matrix<float>(op, i2, i3);
+    if (x.type == GGML_TYPE_NVFP4) return get_nvfp4_rows(run, x, indices, y, i2, i3);
     if (block_format(x.type)) return ts::embedding(block_rows(x, i2, i3), indices, y, options);
     with_float(x.type, [&]<class T>(T*) {
       ts::embedding(matrix<const T>(x, i2, i3), indices, y, options);

@@ -221,6 +221,25 @@ void test_weights(ggml_backend_t ours, ggml_backend_t cpu, ggml_type type) {
   EXPECT(distance(product(ours, model, 3), product(ours, Model(device, type, 1), 3)) > 0.1);
 }
 
+// Any bytes are the same floats, such scales included as ggml's quantizer does not write. (But for one: nvfp4.h.)
+void test_any_nvfp4(ggml_backend_t ours, ggml_backend_t cpu) {
+  Model model(ggml_backend_get_device(ours), GGML_TYPE_NVFP4, 1),
+      peer(ggml_backend_get_device(cpu), GGML_TYPE_NVFP4, 1);
+  std::mt19937 generator(6);
+  Bytes data(ggml_nbytes(model.weights));
+  for (std::byte& b : data) b = static_cast<std::byte>(generator() % 255);
+  ggml_backend_tensor_set(model.weights, data.data(), 0, data.size());
+  ggml_backend_tensor_set(peer.weights, data.data(), 0, data.size());
+  Floats a, b;
+  for (std::int32_t row = 0; row < kOutputs; ++row) {
+    EXPECT(rows_of(ours, model, row, &a) == GGML_STATUS_SUCCESS);
+    EXPECT(rows_of(cpu, peer, row, &b) == GGML_STATUS_SUCCESS);
+    EXPECT(a == b);
+  }
+  EXPECT(rows_of(ours, model, kOutputs, &a) == GGML_STATUS_FAILED);
+  EXPECT(rows_of(ours, model, -1, &a) == GGML_STATUS_FAILED);
+}
+
 void set_threads(ggml_backend_t backend, int threads) {
   ggml_backend_reg_t const reg = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
   const auto set = reinterpret_cast<ggml_backend_set_n_threads_t>(
@@ -291,10 +310,10 @@ int main(int argc, char** argv) {
   const bool is_emulated = argc == 4 && std::string(argv[3]) == "emulated";
   EXPECT(argc == 3 || is_emulated);
   std::vector<ggml_type> types = {
-      GGML_TYPE_F32,   GGML_TYPE_F16,   GGML_TYPE_Q8_0, GGML_TYPE_Q4_K,   GGML_TYPE_BF16,
-      GGML_TYPE_Q4_0,  GGML_TYPE_Q4_1,  GGML_TYPE_Q5_0, GGML_TYPE_Q5_1,   GGML_TYPE_Q2_K,
-      GGML_TYPE_Q3_K,  GGML_TYPE_Q5_K,  GGML_TYPE_Q6_K, GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
-      GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4};
+      GGML_TYPE_F32,   GGML_TYPE_F16,   GGML_TYPE_Q8_0,  GGML_TYPE_Q4_K,   GGML_TYPE_BF16,
+      GGML_TYPE_Q4_0,  GGML_TYPE_Q4_1,  GGML_TYPE_Q5_0,  GGML_TYPE_Q5_1,   GGML_TYPE_Q2_K,
+      GGML_TYPE_Q3_K,  GGML_TYPE_Q5_K,  GGML_TYPE_Q6_K,  GGML_TYPE_IQ4_NL, GGML_TYPE_IQ4_XS,
+      GGML_TYPE_TQ1_0, GGML_TYPE_TQ2_0, GGML_TYPE_MXFP4, GGML_TYPE_NVFP4};
   if (is_emulated) types.resize(4);
   ggml_backend_load_all_from_path(argv[1]);
   const ggml_backend_ptr cpu(ggml_backend_init_by_type(GGML_BACKEND_DEVICE_TYPE_CPU, nullptr));
@@ -309,6 +328,7 @@ int main(int argc, char** argv) {
       for (const ggml_type type : types) {
         if (time == 0) test_weights(ours.get(), cpu.get(), type);
       }
+      test_any_nvfp4(ours.get(), cpu.get());
       test_errors(ours.get());
       test_sessions(device, !is_emulated);
     }

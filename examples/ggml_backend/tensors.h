@@ -38,7 +38,7 @@ inline index_t number(const ggml_tensor& op, int i) {
   return static_cast<index_t>(param<std::int32_t>(op, i));
 }
 
-// The format of blocks that Tessera has, too.
+// The format of blocks that Tessera has, too: the same bytes but for NVFP4 (nvfp4.h).
 inline std::optional<ts::BlockFormat> block_format(ggml_type type) {
   using enum ts::BlockFormat;
   switch (type) {
@@ -72,6 +72,8 @@ inline std::optional<ts::BlockFormat> block_format(ggml_type type) {
       return kTQ2_0;
     case GGML_TYPE_MXFP4:
       return kMXFP4;
+    case GGML_TYPE_NVFP4:
+      return kNVFP4;
     default:
       return std::nullopt;
   }
@@ -135,7 +137,7 @@ ts::View<T, 2> all_rows(const ggml_tensor& t) {
   return rows;
 }
 
-// Blocks of the matrix (i2, i3).
+// Blocks of the matrix (i2, i3), where they are. See BlockRows of nvfp4.h for blocks that may have other bytes.
 inline ts::ConstBlockView block_rows(const ggml_tensor& t, index_t i2 = 0, index_t i3 = 0) {
   const std::byte* const data = bytes(t) + i2 * step(t, 2) + i3 * step(t, 3);
   ts::ConstBlockView view =

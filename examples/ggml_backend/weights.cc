@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights.h"
 
+#include "nvfp4.h"
+
 namespace ggml_port {
 
 Weights::Weights(const ggml_tensor& tensor, index_t i2, index_t i3, ts::Context* context) {
   if (const auto format = block_format(tensor.type)) {
-    packed_ = ts::pack_weights(block_rows(tensor, i2, i3), {.context = context});
+    packed_ = ts::pack_weights(BlockRows(tensor, i2, i3).view(), {.context = context});
     activations_ =
         info(*format).block == 256 ? ts::Activations::kInt8Block256 : ts::Activations::kInt8Block32;
     return;
