@@ -104,10 +104,22 @@ void binary(const float* a, const float* b, float* y, index_t n) {
   });
 }
 
+template <BinaryOp kOp>
+void with_number(const float* a, float b, float* y, index_t n) {
+  const Tag<float, kHasLmul ? 8 : 1> d;
+  const auto vb = set(d, b);
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    store_part<kAll>(d, binary_of<kOp>(load_part<kAll>(d, a + i, count), vb), y + i, count);
+  });
+}
+
 template <int kOp = 0>
 void set_kernels(detail::NnKernels& kernels) {
   kernels.unary[kOp] = &unary<static_cast<UnaryOp>(kOp)>;
-  if constexpr (kOp < kBinaryOps) kernels.binary[kOp] = &binary<static_cast<BinaryOp>(kOp)>;
+  if constexpr (kOp < kBinaryOps) {
+    kernels.binary[kOp] = &binary<static_cast<BinaryOp>(kOp)>;
+    kernels.number[kOp] = &with_number<static_cast<BinaryOp>(kOp)>;
+  }
   if constexpr (kOp + 1 < kUnaryOps) set_kernels<kOp + 1>(kernels);
 }
 

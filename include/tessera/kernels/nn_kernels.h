@@ -45,6 +45,8 @@ using RopeKernel = void (*)(const float* x, const float* cos, const float* sin, 
 // y may be an operand.
 using UnaryKernel = void (*)(const float* x, float* y, index_t n);
 using BinaryKernel = void (*)(const float* a, const float* b, float* y, index_t n);
+// y = a op b, one b for all.
+using NumberKernel = void (*)(const float* a, float b, float* y, index_t n);
 
 // `rows` results, y[i] = bias + the sum over k < width of weights[k] * x[i + k]. All are rows of n channels; bias isn't null.
 struct CausalConvRows {
@@ -85,9 +87,11 @@ struct NnKernels {
   L2NormKernel l2_normalize = nullptr;
   UnaryKernel unary[kUnaryOps] = {};
   BinaryKernel binary[kBinaryOps] = {};
+  NumberKernel number[kBinaryOps] = {};
 
   UnaryKernel of(UnaryOp op) const { return unary[static_cast<int>(op)]; }
   BinaryKernel of(BinaryOp op) const { return binary[static_cast<int>(op)]; }
+  NumberKernel with_number(BinaryOp op) const { return number[static_cast<int>(op)]; }
 };
 
 }  // namespace tessera::detail

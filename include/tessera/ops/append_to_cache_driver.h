@@ -78,14 +78,17 @@ inline void check_append(const AppendProblem& p) {
     fail(p.function, name, "rows of whole blocks of " + std::to_string(info(p.cache.format).block),
          std::to_string(p.cache.dim) + " elements");
   }
-  const std::array<NamedTensor, 7> read = {
-      NamedTensor{"x", p.x},
-      NamedTensor{"positions", tensor_memory(p.positions)},
-      NamedTensor{"block_table", tensor_memory(p.block_table)},
-      NamedTensor{"options.scales", tensor_memory(p.options.scales)},
-      NamedTensor{"options.cos", tensor_memory(p.options.cos)},
-      NamedTensor{"options.sin", tensor_memory(p.options.sin)},
-      NamedTensor{"options.rope_positions", tensor_memory(p.options.rope_positions)}};
+  const TensorMemory positions = tensor_memory(p.positions), pages = tensor_memory(p.block_table),
+                     scales = tensor_memory(p.options.scales), cos = tensor_memory(p.options.cos),
+                     sin = tensor_memory(p.options.sin),
+                     rope_positions = tensor_memory(p.options.rope_positions);
+  const std::array<NamedTensor, 7> read = {NamedTensor{"x", p.x},
+                                           NamedTensor{"positions", positions},
+                                           NamedTensor{"block_table", pages},
+                                           NamedTensor{"options.scales", scales},
+                                           NamedTensor{"options.cos", cos},
+                                           NamedTensor{"options.sin", sin},
+                                           NamedTensor{"options.rope_positions", rope_positions}};
   const std::array<NamedTensor, 1> written = {NamedTensor{name, p.cache.memory}};
   for (const NamedTensor& t : read) check_tensor(p.function, t.name, t.memory);
   check_tensor(p.function, name, p.cache.memory);

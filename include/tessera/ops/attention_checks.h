@@ -196,9 +196,9 @@ inline void check_attention(const AttentionProblem& p) {
   const std::array<NamedTensor, 4> read = {NamedTensor{"q", p.q}, NamedTensor{"k", p.k.memory},
                                            NamedTensor{"v", p.v.memory},
                                            NamedTensor{"options.mask", p.options.mask.memory()}};
-  const std::array<NamedTensor, 2> written = {
-      NamedTensor{"out", p.out},
-      NamedTensor{"options.log_sums", tensor_memory(p.options.log_sums)}};
+  const TensorMemory sums = tensor_memory(p.options.log_sums);
+  const std::array<NamedTensor, 2> written = {NamedTensor{"out", p.out},
+                                              NamedTensor{"options.log_sums", sums}};
   check_key_tensor(p, "k", p.k);
   check_key_tensor(p, "v", p.v);
   for (std::size_t i = 0; i < 3; ++i) {

@@ -111,13 +111,14 @@ TESSERA_LIBRARY_FUNCTION void checked_elementwise(const ElementwiseProblem& p) {
   const auto& kernels = nn_kernels_for(p.function, p.context);
   const bool two = p.kind != Kind::kUnary;
   const NamedTensor y{"y", p.y};
-  check_tensor(p.function, p.a_name, p.a);
-  if (two) check_tensor(p.function, p.b_name, p.b);
-  check_result_memory(p.function, y);
+  const AddressRange a_range = check_tensor(p.function, p.a_name, p.a);
+  const AddressRange b_range = two ? check_tensor(p.function, p.b_name, p.b) : AddressRange{};
+  const AddressRange y_range = check_tensor(p.function, y.name, p.y);
+  check_nested(p.function, y);
   const TensorMemory a = broadcast(p.function, p.a_name, p.a, p.y);
   const TensorMemory b = two ? broadcast(p.function, p.b_name, p.b, p.y) : p.y;
-  check_apart(p.function, y, {p.a_name, p.a}, true);
-  if (two) check_apart(p.function, y, {p.b_name, p.b}, true);
+  check_apart(p.function, y, y_range, {p.a_name, p.a}, a_range, true);
+  if (two) check_apart(p.function, y, y_range, {p.b_name, p.b}, b_range, true);
   if (p.y.is_empty()) return;
 
   const ElementwiseLoop loop({a, b, p.y});
@@ -138,13 +139,18 @@ TESSERA_LIBRARY_FUNCTION void checked_elementwise(const ElementwiseProblem& p) {
     const bool direct = loop.is_f32_row(2);
     float* const to = direct ? static_cast<float*>(result) : lines[0];
     const float* const from = load(0);
+    const auto combine = [&](BinaryOp op, const float* first_operand) {
+      if (loop.stride(1) != 0) return kernels.of(op)(first_operand, load(1), to, n);
+      kernels.load(loop.operands[1].dtype, loop.at(1, row, first), 1, lines[1], 1);
+      kernels.with_number(op)(first_operand, lines[1][0], to, n);
+    };
     if (p.kind == Kind::kUnary) {
       kernels.of(p.unary)(from, to, n);
     } else if (p.kind == Kind::kBinary) {
-      kernels.of(p.binary)(from, load(1), to, n);
+      combine(p.binary, from);
     } else {
       kernels.of(p.unary)(from, lines[0], n);
-      kernels.of(BinaryOp::kMul)(lines[0], load(1), to, n);
+      combine(BinaryOp::kMul, lines[0]);
     }
     if (!direct) kernels.store(to, p.y.dtype, result, loop.stride(2), n);
   });

@@ -4,6 +4,7 @@
 #define TESSERA_OPS_GATED_DELTA_RULE_DRIVER_H_
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <string>
 
@@ -12,6 +13,7 @@
 #include "tessera/core/elementwise_ops.h"
 #include "tessera/core/view.h"
 #include "tessera/kernels/nn_kernels.h"
+#include "tessera/kernels/tensor_kernels.h"
 #include "tessera/ops/float_rows.h"
 #include "tessera/ops/gated_delta_rule.h"
 #include "tessera/ops/memory_checks.h"
@@ -62,6 +64,8 @@ class GatedDeltaRule {
   explicit GatedDeltaRule(const GatedDeltaRuleProblem& p)
       : p_(p),
         kernels_(nn_kernels_for("gated_delta_rule", p.options.context)),
+        transpose_(kernels_for<kTensorFamily>("gated_delta_rule", p.options.context)
+                       .tensor.transpose[std::countr_zero(sizeof(float))]),
         heads_(p.v.extents[2]),
         key_size_(p.q.extents[3]),
         value_size_(p.v.extents[3]),
@@ -100,15 +104,21 @@ class GatedDeltaRule {
     const index_t row_stride = p_.state.strides[2], col_stride = p_.state.strides[3];
     // A copy that is dense, as rows of columns may fall on few sets of the cache. For one token it would not pay.
     const bool copies = col_stride != 1 || tokens > 1;
+    // Of one that lies as its transpose, whose columns would be gathered element by element.
+    const bool transposes = row_stride == 1 && col_stride > 1;
     float* const block = copies ? scratch : state;
     const index_t block_stride = copies ? c.n : row_stride;
-    for (index_t i = 0; copies && i < key_size_; ++i) {
-      kernels_.load(DType::kF32, state + i * row_stride, col_stride, block + i * c.n, c.n);
+    if (transposes) {
+      transpose_({state, block, col_stride, c.n, c.n, key_size_});
+    } else {
+      for (index_t i = 0; copies && i < key_size_; ++i)
+        kernels_.load(DType::kF32, state + i * row_stride, col_stride, block + i * c.n, c.n);
     }
     for (index_t t = 0; t < tokens; t += kTokens) {
       run_tokens(c, t, std::min(kTokens, tokens - t), block, block_stride,
                  scratch + key_size_ * cols_);
     }
+    if (transposes) return transpose_({block, state, c.n, col_stride, key_size_, c.n});
     for (index_t i = 0; copies && i < key_size_; ++i) {
       kernels_.store(block + i * c.n, DType::kF32, state + i * row_stride, col_stride, c.n);
     }
@@ -172,6 +182,7 @@ class GatedDeltaRule {
 
   const GatedDeltaRuleProblem& p_;
   const tessera::detail::NnKernels& kernels_;
+  tessera::detail::TransposePlane transpose_;
   index_t heads_, key_size_, value_size_;
   float scale_;
   index_t cols_;

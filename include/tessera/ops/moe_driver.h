@@ -165,9 +165,11 @@ TESSERA_LIBRARY_FUNCTION void checked_sort(const View<const std::int32_t, 2>& ex
     fail(kName, "offsets", "one element for each expert and one more",
          std::to_string(offsets.extent(0)));
   }
-  const std::array<NamedTensor, 3> results = {NamedTensor{"offsets", tensor_memory(offsets)},
-                                              NamedTensor{"order", tensor_memory(order)},
-                                              NamedTensor{"places", tensor_memory(places)}};
+  const std::array<TensorMemory, 3> memory = {tensor_memory(offsets), tensor_memory(order),
+                                              tensor_memory(places)};
+  const std::array<NamedTensor, 3> results = {NamedTensor{"offsets", memory[0]},
+                                              NamedTensor{"order", memory[1]},
+                                              NamedTensor{"places", memory[2]}};
   check_operand(kName, results[1], {pairs, 1, 1, 1, 1}, ", the elements of experts");
   check_operand(kName, results[2], from.memory.extents, ", those of experts");
   for (std::size_t i = 0; i < results.size(); ++i) {

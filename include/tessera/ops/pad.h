@@ -124,19 +124,26 @@ void pad(const X& x, const View<T, Rank>& y, const PadOptions<Rank>& options) {
   const auto value = static_cast<T>(options.value);
   constexpr int kLast = Rank - 1;
   const bool is_empty = impl::tensor_memory(from).is_empty();
-  impl::for_rows(options.context, rows, y.extent(kLast), [&](index_t i) {
-    const T* source = is_empty ? nullptr : from.data;
-    T* to = y.data;
-    for (int axis = kLast; axis-- > 0;) {
-      const index_t at = i % y.extent(axis);
-      i /= y.extent(axis);
-      to += at * y.stride(axis);
-      const index_t index =
-          ref::padded_index(at, from.extent(axis), options.padding[axis], options.mode);
-      source = index < 0 || source == nullptr ? nullptr : source + index * from.stride(axis);
+  const impl::RowRuns runs(options.context, rows, y.extent(kLast));
+  runs.run_together([&](index_t first, index_t count, index_t) {
+    std::array<index_t, Rank> at{};  // of a row, which the next one is counted up from
+    for (int axis = kLast; axis-- > 0; first /= y.extent(axis)) at[axis] = first % y.extent(axis);
+    for (; count > 0; --count) {
+      const T* source = is_empty ? nullptr : from.data;
+      T* to = y.data;
+      for (int axis = 0; axis < kLast; ++axis) {
+        to += at[axis] * y.stride(axis);
+        const index_t index =
+            ref::padded_index(at[axis], from.extent(axis), options.padding[axis], options.mode);
+        source = index < 0 || source == nullptr ? nullptr : source + index * from.stride(axis);
+      }
+      impl::pad_row(source, from.stride(kLast), from.extent(kLast), to, y.stride(kLast),
+                    y.extent(kLast), options.padding[kLast], options.mode, value);
+      for (int axis = kLast; axis-- > 0;) {
+        if (++at[axis] < y.extent(axis)) break;
+        at[axis] = 0;
+      }
     }
-    impl::pad_row(source, from.stride(kLast), from.extent(kLast), to, y.stride(kLast),
-                  y.extent(kLast), options.padding[kLast], options.mode, value);
   });
 }
 

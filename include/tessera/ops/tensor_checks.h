@@ -11,6 +11,7 @@
 #include <numeric>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "tessera/config.h"
 #include "tessera/core/check.h"
@@ -48,14 +49,20 @@ struct TensorMemory {
   bool is_empty() const { return std::find(extents.begin(), extents.end(), 0) != extents.end(); }
 };
 
+// The values of an array and then `rest`, each written once: calls of few elements are mostly such work.
+template <std::size_t N>
+constexpr std::array<index_t, kMostAxes> padded_axes(const std::array<index_t, N>& values,
+                                                     index_t rest) {
+  static_assert(N <= kMostAxes);
+  return [&]<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<index_t, kMostAxes>{(I < N ? values[std::min(I, N - 1)] : rest)...};
+  }(std::make_index_sequence<kMostAxes>());
+}
+
 template <class T, int Rank>
 TensorMemory tensor_memory(const View<T, Rank>& v) {
-  static_assert(Rank <= kMostAxes);
-  TensorMemory t{v.data, DTypeTraits<std::remove_const_t<T>>::kDType, Rank, {}, {}};
-  t.extents.fill(1);
-  std::copy(v.extents.begin(), v.extents.end(), t.extents.begin());
-  std::copy(v.strides.begin(), v.strides.end(), t.strides.begin());
-  return t;
+  return {v.data, DTypeTraits<std::remove_const_t<T>>::kDType, Rank, padded_axes(v.extents, 1),
+          padded_axes(v.strides, 0)};
 }
 
 // The first `count` values, as text_of() of an array of that many.
@@ -70,10 +77,10 @@ std::string text_of(const std::array<index_t, N>& values, int count) {
 inline AddressRange check_tensor(const char* function, const char* argument,
                                  const TensorMemory& t) {
   const auto extents = [&t] { return text_of(t.extents, t.rank); };
-  if (*std::min_element(t.extents.begin(), t.extents.end()) < 0) {
-    fail(function, argument, "extents of at least 0", extents());
-  }
-  if (t.is_empty()) return {};
+  index_t least = 1;
+  for (const index_t extent : t.extents) least = std::min(least, extent);
+  if (least < 0) fail(function, argument, "extents of at least 0", extents());
+  if (least == 0) return {};
   if (t.data == nullptr) {
     fail(function, argument, "data for extents " + extents(), "a null pointer");
   }
@@ -147,9 +154,10 @@ inline bool is_same_memory(const TensorMemory& x, const TensorMemory& y) {
   return x.data == y.data && x.dtype == y.dtype && x.extents == y.extents && x.strides == y.strides;
 }
 
+// By reference, as tensors are some size: one that is a temporary must not outlive it.
 struct NamedTensor {
   const char* name;
-  TensorMemory memory;
+  const TensorMemory& memory;
 };
 
 // A result has each element once.
@@ -161,19 +169,22 @@ inline void check_nested(const char* function, const NamedTensor& y) {
        "extents " + text_of(t.extents, t.rank) + ", strides " + text_of(t.strides, t.rank));
 }
 
-// A result does not overlap another tensor. in_place: the two may be the very same memory.
-inline void check_apart(const char* function, const NamedTensor& y, const NamedTensor& x,
-                        bool in_place = false) {
-  if (x.memory.is_empty() || y.memory.is_empty()) return;
+// A result does not overlap another tensor; their addresses are what check_tensor() says. in_place: the two may be the very
+// same memory.
+inline void check_apart(const char* function, const NamedTensor& y, const AddressRange& y_range,
+                        const NamedTensor& x, const AddressRange& x_range, bool in_place = false) {
+  if (!x_range.meets(y_range)) return;
   if (in_place && is_same_memory(x.memory, y.memory)) return;
-  if (!overlap(x.memory, check_tensor(function, x.name, x.memory), y.memory,
-               check_tensor(function, y.name, y.memory))) {
-    return;
-  }
+  if (!overlap(x.memory, x_range, y.memory, y_range)) return;
   std::string expected = "memory that does not overlap ";
   expected.append(x.name);
   if (in_place) expected.append(", or is the same");
   fail(function, y.name, expected, "an overlapping view");
+}
+inline void check_apart(const char* function, const NamedTensor& y, const NamedTensor& x,
+                        bool in_place = false) {
+  check_apart(function, y, check_tensor(function, y.name, y.memory), x,
+              check_tensor(function, x.name, x.memory), in_place);
 }
 
 // An input and a result: of each all of the above.
