@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copies, with and without a conversion: of tensors, and of chosen rows.
+#include <cstring>
 #include <string>
+#include <type_traits>
 
 #include "nvfp4.h"
 #include "ops.h"
@@ -53,6 +55,14 @@ ggml_tensor reshaped(const ggml_tensor& t, const ggml_tensor& shape) {
   return result;
 }
 
+// y = x as another type of floats: times one.
+template <class X, class Y>
+void copy_elements(Run& run, const ts::View<const X, 4>& x, const ts::View<Y, 4>& y) {
+  static constexpr float kOne = 1;
+  const ts::View<const float, 4> one(&kOne, {1, 1, 1, 1}, {0, 0, 0, 0});
+  ts::elementwise(ts::BinaryOp::kMul, x, one, y, {.context = run.context()});
+}
+
 // Both of one shape.
 void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
   ts::Context* const context = run.context();
@@ -75,11 +85,7 @@ void convert(Run& run, const ggml_tensor& x, const ggml_tensor& y) {
     });
   }
   with_float(x.type, [&]<class X>(X*) {
-    with_float(y.type, [&]<class Y>(Y*) {
-      const auto from = view4<const X>(x);
-      ts::elementwise(ts::BinaryOp::kMax, from, from, view4<Y>(y),
-                      {.context = context});  // x itself, NaN stays NaN
-    });
+    with_float(y.type, [&]<class Y>(Y*) { copy_elements(run, view4<const X>(x), view4<Y>(y)); });
   });
 }
 
@@ -143,7 +149,7 @@ bool supports_set_rows(const ggml_tensor& op) {
          converts(x.type, op.type) && has_rows(x);
 }
 
-// Rows of x to the rows of op that ids tell. Those that go to neighbours are one copy.
+// Rows of x to the rows of op that ids tell: converted all at once, to where they go if they are neighbours there.
 void set_rows(Run& run, const ggml_tensor& op) {
   const ggml_tensor &x = *op.src[0], &ids = *op.src[1];
   for_each_matrix(x, [&](index_t i2, index_t i3) {
@@ -153,22 +159,32 @@ void set_rows(Run& run, const ggml_tensor& op) {
                                        : row<const std::int32_t>(ids, i11, i12)(i);
     };
     const index_t rows = extent(x, 1);
-    for (index_t i = 0, count = 0; i < rows; i += count) {
-      const std::int64_t first = id(i);
-      for (count = 1; i + count < rows && id(i + count) == first + count;) ++count;
-      if (first < 0 || first + count > op.ne[1]) {
-        throw ts::Error("SET_ROWS", "ids", "rows below " + std::to_string(op.ne[1]),
-                        std::to_string(first + count - 1));
-      }
-      const auto part = [&](const ggml_tensor& t, index_t at) {
-        ggml_tensor p = t;
-        p.data = bytes(t) + at * step(t, 1) + i2 * step(t, 2) + i3 * step(t, 3);
-        p.ne[1] = count;
-        p.ne[2] = p.ne[3] = 1;
-        return p;
-      };
-      convert(run, part(x, i), part(op, first));
+    bool are_neighbours = true;
+    for (index_t i = 0; i < rows; ++i) {
+      are_neighbours = are_neighbours && id(i) == id(0) + i;
+      if (id(i) >= 0 && id(i) < op.ne[1]) continue;
+      throw ts::Error("SET_ROWS", "ids", "rows below " + std::to_string(op.ne[1]),
+                      std::to_string(id(i)));
     }
+    const auto part = [&](const ggml_tensor& t, index_t at) {
+      ggml_tensor p = t;
+      p.data = bytes(t) + at * step(t, 1) + i2 * step(t, 2) + i3 * step(t, 3);
+      p.ne[1] = rows;
+      p.ne[2] = p.ne[3] = 1;
+      return p;
+    };
+    if (are_neighbours) return convert(run, part(x, 0), part(op, id(0)));
+    ggml_tensor converted = part(x, 0);
+    const std::size_t size = ggml_row_size(op.type, op.ne[0]);
+    if (x.type != op.type) {
+      converted.type = op.type;
+      converted.nb[0] = op.nb[0];
+      converted.nb[1] = size;
+      converted.data = run.scratch<std::byte>(0, static_cast<std::size_t>(rows) * size);
+      convert(run, part(x, 0), converted);
+    }
+    for (index_t i = 0; i < rows; ++i)
+      std::memcpy(part(op, id(i)).data, bytes(converted) + i * step(converted, 1), size);
   });
 }
 
@@ -213,6 +229,29 @@ bool supports_im2col(const ggml_tensor& op) {
          has_rows(*op.src[1]);
 }
 
+// x [batch, channels, height, width] in the type of a result. Signals are images of one row.
+template <class T>
+ts::View<const T, 4> images_as(Run& run, const ggml_tensor& x, bool is_2d) {
+  ggml_tensor t = x;
+  if (!is_2d) {
+    for (int axis = 3; axis > 1; --axis) {
+      t.ne[axis] = x.ne[axis - 1];
+      t.nb[axis] = x.nb[axis - 1];
+    }
+    t.ne[1] = 1;
+  }
+  const auto images = view4<const float>(t);
+  if constexpr (std::is_same_v<T, float>) {
+    return images;
+  } else {
+    T* const memory = run.scratch<T>(0, static_cast<std::size_t>(ggml_nelements(&x)));
+    const auto result = ts::row_major(
+        memory, {images.extent(0), images.extent(1), images.extent(2), images.extent(3)});
+    copy_elements(run, images, result);
+    return result;
+  }
+}
+
 // y [batch, out height, out width, channels x kernel height x kernel width], zeros where the kernel hangs over.
 void im2col(Run& run, const ggml_tensor& op) {
   const ggml_tensor &kernel = *op.src[0], &x = *op.src[1];
@@ -225,21 +264,23 @@ void im2col(Run& run, const ggml_tensor& op) {
                 channels = extent(x, is_2d ? 2 : 1);
   const index_t batch = extent(x, is_2d ? 3 : 2), out_w = extent(op, 1),
                 out_h = is_2d ? extent(op, 2) : 1;
-  const index_t channel_step = step(x, is_2d ? 2 : 1), batch_step = step(x, is_2d ? 3 : 2);
   with_float(op.type, [&]<class T>(T*) {
+    const ts::View<const T, 4> image = images_as<T>(run, x, is_2d);
+    const index_t taps = kernel_h * kernel_w, columns = channels * taps;
     run.context()->executor.parallel_for(batch * out_h, [&](index_t task) {
-      const index_t n = task / out_h, oy = task % out_h;
-      T* to = static_cast<T*>(op.data) + task * out_w * channels * kernel_h * kernel_w;
-      for (index_t ox = 0; ox < out_w; ++ox) {
-        for (index_t c = 0; c < channels; ++c) {
+      const index_t n = task / out_h, top = task % out_h * step_y - pad_y;
+      T* const rows = static_cast<T*>(op.data) + task * out_w * columns;
+      for (index_t c = 0; c < channels; ++c) {
+        for (index_t ox = 0; ox < out_w; ++ox) {
+          const index_t left = ox * step_x - pad_x;
+          T* to = rows + ox * columns + c * taps;
           for (index_t ky = 0; ky < kernel_h; ++ky) {
-            const index_t iy = oy * step_y + ky * apart_y - pad_y;
-            const auto* const line = reinterpret_cast<const float*>(
-                bytes(x) + n * batch_step + c * channel_step + (is_2d ? iy * step(x, 1) : 0));
+            const index_t iy = top + ky * apart_y;
+            const bool is_row = iy >= 0 && iy < height;
+            const T* const line = &image(n, c, is_row ? iy : 0, 0);
             for (index_t kx = 0; kx < kernel_w; ++kx) {
-              const index_t ix = ox * step_x + kx * apart_x - pad_x;
-              const bool inside = iy >= 0 && iy < height && ix >= 0 && ix < width;
-              *to++ = inside ? T(line[ix]) : T(0.0f);
+              const index_t ix = left + kx * apart_x;
+              *to++ = is_row && ix >= 0 && ix < width ? line[ix] : T(0.0f);
             }
           }
         }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images and signals: convolutions, pooling, norms of groups of channels, other sizes.
+#include <algorithm>
 #include <array>
 
 #include "ops.h"
@@ -187,16 +188,47 @@ bool supports_upscale(const ggml_tensor& op) {
   return is_known && is_f32(&x) && is_f32(&op) && x.ne[2] == op.ne[2] && x.ne[3] == op.ne[3];
 }
 
+// Channels as images of one channel each, so that one is done before the next begins: together they would be in the same few
+// sets of a cache.
+template <class T>
+ts::View<T, 4> planes(const ggml_tensor& t) {
+  const auto all = images<T>(t);
+  return {all.data,
+          {all.extents[0] * all.extents[3], all.extents[1], all.extents[2], 1},
+          {all.strides[3], all.strides[1], all.strides[2], all.strides[3]}};
+}
+
+bool has_planes(const ggml_tensor& t) {
+  return has_rows(t) && (t.ne[3] == 1 || t.nb[3] == t.nb[2] * static_cast<std::size_t>(t.ne[2]));
+}
+
+// Where each row of x becomes several of y, one is made, and copied to the others if they lie in one piece each.
+void upscale_nearest(Run& run, const ts::View<const float, 4>& x, const ts::View<float, 4>& y) {
+  const index_t height = x.extent(1), width = y.extent(2);
+  const bool copies = y.extent(1) % height == 0 && y.extent(3) == 1 && y.stride(2) == 1;
+  const index_t times = copies ? y.extent(1) / height : 1;
+  ts::View<float, 4> first = y;
+  first.extents[1] /= times;
+  first.strides[1] *= times;
+  ts::resize_nearest2d(x, first,
+                       {.coordinates = ts::Coordinates::kAsymmetric,
+                        .nearest = ts::NearestPixel::kFloor,
+                        .context = run.context()});
+  if (times == 1) return;
+  run.context()->executor.parallel_for(y.extent(0), [&](index_t plane) {
+    for (index_t h = 0; h < height; ++h) {
+      float* const row = &first(plane, h, 0, 0);
+      for (index_t i = 1; i < times; ++i) std::copy_n(row, width, row + i * y.stride(1));
+    }
+  });
+}
+
 void upscale(Run& run, const ggml_tensor& op) {
-  const auto x = images<const float>(*op.src[0]);
-  const auto y = images<float>(op);
+  const bool each = has_planes(*op.src[0]) && has_planes(op);
+  const auto x = each ? planes<const float>(*op.src[0]) : images<const float>(*op.src[0]);
+  const auto y = each ? planes<float>(op) : images<float>(op);
   const std::int32_t mode = param<std::int32_t>(op, 0);
-  if (mode == kNearest) {
-    return ts::resize_nearest2d(x, y,
-                                {.coordinates = ts::Coordinates::kAsymmetric,
-                                 .nearest = ts::NearestPixel::kFloor,
-                                 .context = run.context()});
-  }
+  if (mode == kNearest) return upscale_nearest(run, x, y);
   ts::resize_bilinear2d(x, y,
                         {.coordinates = mode == kBilinear ? ts::Coordinates::kHalfPixel
                                                           : ts::Coordinates::kAlignCorners,

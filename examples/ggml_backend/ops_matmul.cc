@@ -47,12 +47,8 @@ void with_weights(Run& run, const ggml_tensor& w, index_t i2, index_t i3, F&& f)
 ts::View<const float, 2> rounded_rows(Run& run, const ts::View<const float, 2>& x) {
   const index_t rows = x.extent(0), cols = x.extent(1);
   float* const to = run.scratch<float>(2, static_cast<std::size_t>(rows * cols));
-  run.context()->executor.parallel_for(rows, [&](index_t i) {
-    for (index_t j = 0; j < cols; j += 32) {
-      round_activations(x.data + i * x.strides[0] + j, to + i * cols + j,
-                        std::min<index_t>(32, cols - j));
-    }
-  });
+  run.context()->executor.parallel_for(
+      rows, [&](index_t i) { round_activations(x.data + i * x.strides[0], to + i * cols, cols); });
   return ts::row_major(static_cast<const float*>(to), {rows, cols});
 }
 

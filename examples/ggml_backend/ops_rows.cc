@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Operations on each row: norms, softmax, sums, order, largest elements.
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <numeric>
+#include <cstdint>
 
 #include "alibi.h"
 #include "ops.h"
@@ -10,6 +11,7 @@
 #include "tensors.h"
 #include "tessera/ops/elementwise.h"
 #include "tessera/ops/norm.h"
+#include "tessera/ops/permute.h"
 #include "tessera/ops/softmax.h"
 #include "tessera/ops/top_k.h"
 
@@ -86,42 +88,77 @@ bool supports_softmax(const ggml_tensor& op) {
          (op.src[2] == nullptr || is_f32(op.src[2]));
 }
 
+// `heads` heads of one sequence, the first rows of each.
+template <class T>
+ts::View<T, 4> part_of_heads(const ts::View<T, 4>& v, index_t sequence, index_t head, index_t heads,
+                             index_t rows) {
+  return ts::slice(v, {sequence, head, index_t{0}, index_t{0}},
+                   {index_t{1}, heads, rows, v.extents[3]});
+}
+
+// y [batch, heads, rows, cols] = scale x + slope mask
+void scale_and_mask(Run& run, const ggml_tensor& op, const ts::View<float, 4>& y) {
+  const ggml_tensor& x = *op.src[0];
+  const ggml_tensor* const mask = op.src[1];
+  const float scale = param<float>(op, 0), max_bias = param<float>(op, 1);
+  const ts::ElementwiseOptions options{.context = run.context()};
+  const auto number = [](const float& value) {
+    return ts::View<const float, 4>(&value, {1, 1, 1, 1}, {0, 0, 0, 0});
+  };
+  ts::elementwise(ts::BinaryOp::kMul, view4<const float>(x), number(scale), y, options);
+  if (mask == nullptr) return;
+  const index_t heads = y.extent(1), rows = y.extent(2), cols = y.extent(3);
+  // Heads that the mask is of, and those that it is added to at once.
+  const index_t given = extent(*mask, 2), slope_heads = given == 1 ? heads : given;
+  const index_t together = max_bias > 0 ? 1 : slope_heads;
+  float* const biases = run.scratch<float>(1, static_cast<std::size_t>(rows * cols));
+  with_float(mask->type, [&]<class T>(T*) {
+    for (index_t i3 = 0; i3 < y.extent(0); ++i3) {
+      for (index_t head = 0; head < heads; head += together) {
+        const auto to = part_of_heads(y, i3, head, together, rows);
+        // Masks may have more rows, as padding.
+        const auto of = part_of_heads(view4<const T>(*mask), i3 % extent(*mask, 3), head % given,
+                                      std::min(together, given), rows);
+        if (max_bias <= 0) {
+          ts::elementwise(ts::BinaryOp::kAdd, to, of, to, options);
+          continue;
+        }
+        const auto bias = ts::row_major(biases, {index_t{1}, index_t{1}, rows, cols});
+        const float slope = alibi_slope(max_bias, head, heads);
+        ts::elementwise(ts::BinaryOp::kMul, of, number(slope), bias, options);
+        ts::elementwise(ts::BinaryOp::kAdd, to, bias, to, options);
+      }
+    }
+  });
+}
+
 // y = softmax(scale x + slope mask), with the sink of the head as one more column that is not kept.
 void softmax(Run& run, const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
   const ggml_tensor *const mask = op.src[1], *const sinks = op.src[2];
-  const float scale = param<float>(op, 0), max_bias = param<float>(op, 1);
+  const float scale = param<float>(op, 0);
   if (mask == nullptr && sinks == nullptr && scale > 0) {
     return for_rows(x, op, [&](const auto& from, const auto& to) {
       ts::softmax(from, to, {.scale = scale, .context = run.context()});
     });
   }
-  const ts::ElementwiseOptions each{.context = run.context()};
-  const index_t rows = extent(x, 1), cols = extent(x, 0), wide = cols + (sinks == nullptr ? 0 : 1);
-  float* const sum = run.scratch<float>(0, static_cast<std::size_t>(rows * wide));
-  const ts::View<float, 2> scores(sum, {rows, cols}, {wide, 1}), all(sum, {rows, wide}, {wide, 1});
-  float* const biases = run.scratch<float>(1, static_cast<std::size_t>(rows * cols));
-  const auto one = [](const float& value) {
-    return ts::View<const float, 2>(&value, {1, 1}, {0, 0});
-  };
-  for_each_matrix(x, [&](index_t i2, index_t i3) {
-    ts::elementwise(ts::BinaryOp::kMul, matrix<const float>(x, i2, i3), one(scale), scores, each);
-    if (mask != nullptr) {
-      const float factor = alibi_slope(max_bias, i2, extent(x, 2));
-      const ts::View<float, 2> bias(biases, {rows, cols}, {cols, 1});
-      with_float(mask->type, [&]<class T>(T*) {
-        auto of = matrix<const T>(*mask, i2 % extent(*mask, 2), i3 % extent(*mask, 3));
-        of.extents[0] = rows;  // masks may have more rows, as padding
-        ts::elementwise(ts::BinaryOp::kMul, of, one(factor), bias, each);
-      });
-      ts::elementwise(ts::BinaryOp::kAdd, scores, bias, scores, each);
-    }
-    if (sinks != nullptr) {
-      for (index_t i = 0; i < rows; ++i) all(i, cols) = static_cast<const float*>(sinks->data)[i2];
-    }
-    ts::softmax(all, all, {.context = run.context()});
-    ts::elementwise(ts::BinaryOp::kMax, scores, scores, matrix<float>(op, i2, i3), each);
-  });
+  if (sinks == nullptr) {
+    scale_and_mask(run, op, view4<float>(op));
+    return for_rows(op, op, [&](const auto& from, const auto& to) {
+      ts::softmax(from, to, {.context = run.context()});
+    });
+  }
+  const index_t rows = extent(x, 1), cols = extent(x, 0), heads = extent(x, 2),
+                all = extent(x, 3) * heads * rows;
+  float* const memory = run.scratch<float>(0, static_cast<std::size_t>(all * (cols + 1)));
+  const auto wide = ts::row_major(memory, {extent(x, 3), heads, rows, cols + 1});
+  const auto scores = ts::View<float, 4>(memory, {extent(x, 3), heads, rows, cols}, wide.strides);
+  scale_and_mask(run, op, scores);
+  for (index_t i = 0; i < all; ++i)
+    memory[i * (cols + 1) + cols] = static_cast<const float*>(sinks->data)[i / rows % heads];
+  const auto table = ts::row_major(memory, {all, cols + 1});
+  ts::softmax(table, table, {.context = run.context()});
+  ts::copy(scores, view4<float>(op), {.context = run.context()});
 }
 
 void sum_rows(Run&, const ggml_tensor& op) {
@@ -140,19 +177,29 @@ bool supports_argsort(const ggml_tensor& op) {
   return is_f32(op.src[0]) && is_i32(&op) && has_rows(*op.src[0]);
 }
 
+// Orders as x does, the smallest first, and equal numbers by their column.
+std::uint64_t sort_key(float x, bool falls, index_t column) {
+  const auto bits = std::bit_cast<std::uint32_t>(x + 0.0f);  // one zero, not two
+  std::uint32_t order = bits >> 31 != 0 ? ~bits : bits | 0x80000000u;
+  if (falls) order = ~order;
+  return std::uint64_t{order} << 32 | static_cast<std::uint32_t>(column);
+}
+
+// Numbers with their columns are sorted, not columns by their numbers, which are somewhere else.
 void argsort(Run& run, const ggml_tensor& op) {
   const ggml_tensor& x = *op.src[0];
-  const bool falling = param<int>(op, 0) == GGML_SORT_ORDER_DESC;
+  const bool falls = param<int>(op, 0) == GGML_SORT_ORDER_DESC;
   const index_t cols = extent(x, 0), rows = extent(x, 1), matrices = extent(x, 2);
+  auto* const all = run.scratch<std::uint64_t>(0, static_cast<std::size_t>(ggml_nelements(&x)));
   run.context()->executor.parallel_for(rows * matrices * extent(x, 3), [&](index_t i) {
     const index_t i1 = i % rows, i2 = i / rows % matrices, i3 = i / rows / matrices;
     const float* const from = row<const float>(x, i1, i2, i3).data;
     std::int32_t* const to = row<std::int32_t>(op, i1, i2, i3).data;
-    std::iota(to, to + cols, 0);
-    std::sort(to, to + cols, [&](std::int32_t a, std::int32_t b) {
-      if (from[a] == from[b]) return a < b;
-      return falling ? from[a] > from[b] : from[a] < from[b];
-    });
+    std::uint64_t* const keys = all + i * cols;
+    for (index_t j = 0; j < cols; ++j) keys[j] = sort_key(from[j], falls, j);
+    std::sort(keys, keys + cols);
+    for (index_t j = 0; j < cols; ++j)
+      to[j] = static_cast<std::int32_t>(static_cast<std::uint32_t>(keys[j]));
   });
 }
 

@@ -70,20 +70,24 @@ void ssm_conv(Run& run, const ggml_tensor& op) {
   const ggml_tensor &x = *op.src[0], &weights = *op.src[1];
   const index_t before = extent(weights, 0) - 1, channels = extent(x, 1), batch = extent(x, 2);
   constexpr index_t kSize = sizeof(float);
-  const ts::View<const float, 3> inputs(
+  const ts::View<const float, 3> given(
       static_cast<const float*>(x.data), {batch, extent(x, 0), channels},
       {step(x, 2) / kSize, step(x, 0) / kSize, step(x, 1) / kSize});
+  // Kernels go along the channels, ggml's times lie side by side: transposed as a whole, not gathered tap by tap.
+  float* const memory = run.scratch<float>(0, static_cast<std::size_t>(ggml_nelements(&x)));
+  const ts::View<float, 3> inputs(memory, given.extents, {channels, batch * channels, 1});
+  ts::copy(given, inputs, {.context = run.context()});
   const auto from = [&](index_t first, index_t count) {
     return ts::slice(inputs, {index_t{0}, first, index_t{0}}, {batch, count, channels});
   };
-  float* const memory = run.scratch<float>(0, static_cast<std::size_t>(batch * before * channels));
-  const auto state = ts::row_major(memory, {batch, before, channels});
-  ts::copy(from(0, before), state, {.context = run.context()});
   const ts::View<float, 3> y(static_cast<float*>(op.data), {batch, extent(op, 1), channels},
                              {step(op, 2) / kSize, step(op, 1) / kSize, step(op, 0) / kSize});
   with_float(weights.type, [&]<class W>(W*) {
-    ts::causal_conv1d(from(before, extent(op, 1)), matrix<const W>(weights), y,
-                      {.state = state, .context = run.context()});
+    W* const taps = run.scratch<W>(1, static_cast<std::size_t>(channels * (before + 1)));
+    const auto filters = ts::transposed(ts::row_major(taps, {before + 1, channels}));
+    ts::copy(matrix<const W>(weights), filters, {.context = run.context()});
+    ts::causal_conv1d(from(before, extent(op, 1)), filters, y,
+                      {.state = from(0, before), .context = run.context()});
   });
 }
 
