@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "floats.h"
 #include "kernel.h"
 
 namespace tessera::ort {
@@ -123,44 +124,20 @@ inline View<const std::int32_t, 2> positions_view(Step& step, const Tensor& ids,
   return row_major<const std::int32_t>(positions, {batch, tokens});
 }
 
-// Cosines or sines of rotary embeddings, an input of the node: in f32 whatever it has them in.
+// Cosines or sines of rotary embeddings, an input of the node: [positions, pairs].
 class RotaryTable {
  public:
-  explicit RotaryTable(std::size_t input) : input_(input) {}
+  explicit RotaryTable(std::size_t input) : values_(input) {}
 
-  void prepare(Preparation& p) {
-    const Tensor* const table = p.constant(input_);
-    if (table == nullptr || table->type == kFloat) return;
-    values_.resize(static_cast<std::size_t>(count(table->shape)));
-    widen(*table, values_.data());
-    columns_ = table->shape.back();
-    p.release(input_);
-  }
+  void prepare(Preparation& p) { values_.prepare(p); }
 
-  // [positions, pairs].
   View<const float, 2> view(Step& step) const {
-    if (!values_.empty()) {
-      return row_major(values_.data(),
-                       {static_cast<std::int64_t>(values_.size()) / columns_, columns_});
-    }
-    const Tensor& table = *step.dense_input(input_);
-    if (table.type == kFloat) return rows_view<const float>(table, table.rank() - 1);
-    float* const values = step.scratch_of<float>(count(table.shape));
-    widen(table, values);
-    return rows_view<const float>({values, kFloat, table.shape}, table.rank() - 1);
+    const Tensor table = *values_.tensor(step);
+    return rows_view<const float>(table, table.rank() - 1);
   }
 
  private:
-  static void widen(const Tensor& table, float* to) {
-    with_real(table.type, [&]<class T>(T) {
-      const T* const from = table.as<const T>();
-      for (std::int64_t i = 0; i < count(table.shape); ++i) to[i] = static_cast<float>(from[i]);
-    });
-  }
-
-  std::size_t input_;
-  std::vector<float> values_;
-  std::int64_t columns_ = 0;
+  FloatInput values_;
 };
 
 }  // namespace tessera::ort

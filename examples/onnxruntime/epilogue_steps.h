@@ -3,21 +3,10 @@
 #ifndef TESSERA_EXAMPLES_ONNXRUNTIME_EPILOGUE_STEPS_H_
 #define TESSERA_EXAMPLES_ONNXRUNTIME_EPILOGUE_STEPS_H_
 
+#include "floats.h"
 #include "kernel.h"
 
 namespace tessera::ort {
-
-// Elements in f32, which is what biases and residuals must be.
-inline const float* floats_of(Step& step, const Tensor& t) {
-  if (t.type == kFloat) return t.as<const float>();
-  float* const floats = step.scratch_of<float>(count(t.shape));
-  const float one = 1;
-  with_real(t.type, [&]<class T>(T) {
-    elementwise(BinaryOp::kMul, vector_view<const T>(t), View<const float, 1>(&one, {1}, {0}),
-                row_major(floats, {count(t.shape)}), {.context = &step.context()});
-  });
-  return floats;
-}
 
 // A kernel that takes over the nodes behind it: one sum, then one activation.
 class FusingKernel : public Kernel {

@@ -18,14 +18,16 @@ struct GraphCase {
   Extents input, output;
   std::function<std::string(ModelBuilder&)> build;  // from "x" to the result that it returns
   double tolerance = 1e-5;                          // of the largest result
-  double half_tolerance = 0;  // if not 0: also in f16, beside f32 of the same weights
-  Extents declared = {};      // of the input, if not all are known to the model
+  double half_tolerance = 0;    // if not 0: also in f16, beside f32 of the same weights
+  double bfloat_tolerance = 0;  // likewise in bf16
+  Extents declared = {};        // of the input, if not all are known to the model
   int opset = 21;
 };
 
 inline std::string scalar(ModelBuilder& m, float value) { return m.weight({value}, {}); }
 
 std::vector<GraphCase> attention_cases();
+std::vector<GraphCase> conv_cases();
 std::vector<GraphCase> layer_cases();
 
 }  // namespace tessera::ort

@@ -182,6 +182,7 @@ std::vector<GraphCase> layer_cases() {
        small_operators,
        1e-5,
        0,
+       0,
        {-1, -1, 24}},
       {"dense layers",
        {"MatMul", "SkipLayerNormalization", "RMSNormalization", "Softmax", "QuickGelu"},
@@ -190,6 +191,7 @@ std::vector<GraphCase> layer_cases() {
        dense_layers,
        1e-5,
        5e-3,
+       0,
        {},
        23},
   };

@@ -110,7 +110,7 @@ struct Expectation {
 constexpr Expectation kExpectations[] = {
     {"Conv", "test_basic_conv_", 2},
     {"Conv", "test_conv_", 4},
-    {"ConvTranspose", "test_convtranspose", 9},
+    {"ConvTranspose", "test_convtranspose", 11},
     {"Gemm", "test_gemm_", 11},
     {"MatMul", "test_matmul_", 3},
     {"Softmax", "test_softmax_", 7},

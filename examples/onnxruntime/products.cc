@@ -41,7 +41,7 @@ class MatMul : public FusingKernel {
                           transpose_b_);
     T* const c = step.output(0, s.result)->as<T>();
     const Tensor* const added = step.dense_input(kResidualInput);
-    const float* const residual = added == nullptr ? nullptr : floats_of(step, *added);
+    const T* const residual = added == nullptr ? nullptr : added->as<const T>();
     const GemmOptions options{.alpha = alpha_, .context = &step.context()};
     // One matrix b for all: one product of all rows, unless those of a are columns.
     const bool is_one = (weights_ || count(b->shape) == s.n * s.k) && !transpose_a_;
@@ -116,6 +116,7 @@ class Gemm : public FusingKernel {
   }
 
   void prepare(Preparation& p) override {
+    c_.prepare(p);
     const Tensor* const b = p.constant(1);
     if (b == nullptr || count(b->shape) == 0) return;
     n_ = static_cast<index_t>(b->shape[transpose_b_ ? 0 : 1]);
@@ -147,16 +148,16 @@ class Gemm : public FusingKernel {
 
   Epilogue epilogue(Step& step, index_t m, index_t n) const {
     Epilogue steps;
-    const Tensor* const c = step.dense_input(2);
-    if (c != nullptr && beta_ != 0) steps = sum(step, *c, m, n);
+    const std::optional<Tensor> c = c_.tensor(step);
+    if (c && beta_ != 0) steps = sum(step, *c, m, n);
     if (const Tensor* const residual = step.dense_input(kResidualInput)) {
-      steps = steps | epi::residual(row_major(floats_of(step, *residual), {m, n}));
+      steps = steps | epi::residual(row_major(residual->as<const T>(), {m, n}));
     }
     return steps | activation().epilogue();
   }
 
   Epilogue sum(Step& step, const Tensor& c, index_t m, index_t n) const {
-    const float* data = floats_of(step, c);
+    const float* data = c.as<const float>();
     const std::int64_t elements = count(c.shape);
     if (beta_ != 1) {
       float* const scaled = step.scratch_of<float>(elements);
@@ -178,6 +179,7 @@ class Gemm : public FusingKernel {
   bool transpose_a_ = false, transpose_b_ = false;
   index_t n_ = 0;
   std::optional<PackedB<T>> weights_;
+  FloatInput c_{2};
 };
 
 }  // namespace

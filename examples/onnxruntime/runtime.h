@@ -109,13 +109,15 @@ struct Attributes {
   std::vector<std::pair<const char*, std::string>> strings{};
 };
 
-// Of weights: f32, f32 of values that f16 has, f16.
-enum class Precision { kSingle, kRoundedToHalf, kHalf };
+// Of weights: their type, and the type whose values they have.
+struct Precision {
+  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, values = type;
+};
 
 // A model that is made in memory, with random weights.
 class ModelBuilder {
  public:
-  explicit ModelBuilder(unsigned seed, Precision precision = Precision::kSingle, int opset = 21)
+  explicit ModelBuilder(unsigned seed, Precision precision = {}, int opset = 21)
       : random_(seed), precision_(precision), opset_(opset) {}
 
   void input(const std::string& name, const Extents& extents) {
@@ -140,10 +142,14 @@ class ModelBuilder {
     return weight(random(elements(extents), limit), extents);
   }
   std::string weight(std::vector<float> values, const Extents& extents) {
-    if (precision_ == Precision::kSingle) return constant(values, extents);
-    std::vector<Ort::Float16_t> halves;
-    for (float& v : values) v = halves.emplace_back(v).ToFloat();
-    return precision_ == Precision::kHalf ? constant(halves, extents) : constant(values, extents);
+    switch (precision_.values) {
+      case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
+        return rounded_weight<Ort::Float16_t>(std::move(values), extents);
+      case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
+        return rounded_weight<Ort::BFloat16_t>(std::move(values), extents);
+      default:
+        return constant(values, extents);
+    }
   }
   std::vector<float> random(std::size_t count, float limit) {
     std::uniform_real_distribution<float> uniform(-limit, limit);
@@ -182,6 +188,14 @@ class ModelBuilder {
   }
 
  private:
+  template <class T>
+  std::string rounded_weight(std::vector<float> values, const Extents& extents) {
+    std::vector<T> rounded;
+    for (float& v : values) v = rounded.emplace_back(v).ToFloat();
+    const bool is_wide = precision_.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    return is_wide ? constant(values, extents) : constant(rounded, extents);
+  }
+
   static Ort::ValueInfo value_info(const std::string& name, const Extents& extents) {
     const Ort::TensorTypeAndShapeInfo shape(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, extents);
     const Ort::TypeInfo type = Ort::TypeInfo::CreateTensorInfo(shape.GetConst());

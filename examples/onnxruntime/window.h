@@ -8,6 +8,7 @@
 #include <string>
 
 #include "graph.h"
+#include "kernel.h"
 #include "tensor.h"
 
 namespace tessera::ort {
@@ -76,24 +77,26 @@ std::array<index_t, kRank> spatial_extents(const Tensor& x) {
   return result;
 }
 
-// A kernel for windows of as many axes as x, [n, c, spatial..], has, or null.
-template <template <int> class KernelOf>
-std::unique_ptr<Kernel> make_spatial(const NodeView& node, int rank) {
-  const auto make = [&]<int kRank>(std::integral_constant<int, kRank>) -> std::unique_ptr<Kernel> {
-    auto kernel = std::make_unique<KernelOf<kRank>>();
-    if (!kernel->read(node)) return nullptr;
-    return kernel;
-  };
+// f(the number of spatial axes of x, [n, c, spatial..], as a constant) for x of `rank` axes; null where no kernel has so many.
+template <class F>
+std::unique_ptr<Kernel> with_spatial_axes(int rank, F&& f) {
   switch (rank) {
     case 3:
-      return make(std::integral_constant<int, 1>());
+      return f(std::integral_constant<int, 1>());
     case 4:
-      return make(std::integral_constant<int, 2>());
+      return f(std::integral_constant<int, 2>());
     case 5:
-      return make(std::integral_constant<int, 3>());
+      return f(std::integral_constant<int, 3>());
     default:
       return nullptr;
   }
+}
+
+// A kernel for windows of as many axes as x, [n, c, spatial..], has, or null.
+template <template <int> class KernelOf>
+std::unique_ptr<Kernel> make_spatial(const NodeView& node, int rank) {
+  return with_spatial_axes(
+      rank, [&](auto axes) { return make_if_read<KernelOf<decltype(axes)::value>>(node); });
 }
 
 }  // namespace tessera::ort
