@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of ONNX and MultiHeadAttention of com.microsoft.
 #include "attention.h"
+#include "attention_scores.h"
 
 #include <optional>
 
@@ -25,7 +26,12 @@ class Attention : public Kernel {
     if (!node.is_like_first(4) || !node.is_like_first(5)) return false;
     // Where the first query stands in front of padding is not said.
     if (node.has_input(6) && (causal_ || node.type(6) != kInt64)) return false;
-    return node.output(3) == nullptr;
+    if (node.output(3) == nullptr) return true;
+    const bool has_masks = causal_ || node.has_input(3) || node.has_input(6);
+    const auto stage = scores_stage(node.integer("qk_matmul_output_mode", 0), softcap_ != 0,
+                                    has_masks, node.graph().settings.host_version);
+    stage_ = stage.value_or(ScoresStage::kNone);
+    return stage.has_value();
   }
 
   void run(Step& step) const override {
@@ -41,7 +47,8 @@ class Attention : public Kernel {
     check_heads("V", v, kv_heads_);
     const Tensor *const past = step.dense_input(4), *const mask = step.dense_input(3);
     const Heads<T> vq = heads_view<const T>(q, heads_);
-    Heads<T> vk = with_past<T>(step, heads_view<const T>(k, kv_heads_), past, 1);
+    const Heads<T> all_keys = with_past<T>(step, heads_view<const T>(k, kv_heads_), past, 1);
+    Heads<T> vk = all_keys;
     Heads<T> vv = with_past<T>(step, heads_view<const T>(v, kv_heads_), step.dense_input(5), 2);
     if (masks_may_be_short_ && mask != nullptr) {  // keys that it does not have are not seen
       const auto seen = static_cast<index_t>(mask->shape.back());
@@ -57,8 +64,13 @@ class Attention : public Kernel {
     }
     Shape shape = q.shape;
     shape.back() = q.rank() == 4 ? vv.extent(3) : vv.extent(3) * heads_;
-    attend<T>(vq, vk, vv, heads_view<T>(*step.output(0, shape), heads_), mask,
-              past == nullptr ? 0 : static_cast<index_t>(past->shape.at(2)), options);
+    const index_t before = past == nullptr ? 0 : static_cast<index_t>(past->shape.at(2));
+    attend<T>(vq, vk, vv, heads_view<T>(*step.output(0, shape), heads_), mask, before, options);
+    if (stage_ == ScoresStage::kNone) return;
+    const ScoresMask seen{mask, vk.extent(2), causal_, before, options.kv_lengths};
+    const Tensor& scores =
+        *step.output(3, {vq.extent(0), vq.extent(1), vq.extent(2), all_keys.extent(2)});
+    write_scores<T>(step, vq, all_keys, seen, options, stage_, scores);
   }
 
   static View<const std::int32_t, 1> lengths_view(Step& step, const Tensor& lengths, index_t most) {
@@ -74,6 +86,7 @@ class Attention : public Kernel {
   index_t heads_ = 0, kv_heads_ = 0;
   bool causal_ = false, masks_may_be_short_ = false;
   float scale_ = 0, softcap_ = 0;
+  ScoresStage stage_ = ScoresStage::kNone;  // of the fourth result
 };
 
 // Of [batch, tokens, hidden], as the fused models of the host have it. Keys and values of other tokens may also come as [batch,

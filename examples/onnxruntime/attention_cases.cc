@@ -30,6 +30,8 @@ std::string random_mask(ModelBuilder& m, const Extents& extents) {
 struct Onnx {
   std::int64_t keys, past = 0;
   bool causal = false, has_mask = false;
+  std::int64_t scores = -1;  // the stage that is the result, in place of the values
+  float softcap = 0;
 };
 
 std::string onnx_attention(ModelBuilder& m, const Onnx& o) {
@@ -43,9 +45,15 @@ std::string onnx_attention(ModelBuilder& m, const Onnx& o) {
     inputs.push_back(m.weights({2, 2, o.past, kDim}, 1));
     outputs = {"y", "present_k", "present_v"};
   }
-  return m.node("Attention", inputs,
-                {.integers = {{"q_num_heads", 4}, {"kv_num_heads", 2}, {"is_causal", o.causal}}},
-                outputs);
+  Attributes attributes{
+      .integers = {{"q_num_heads", 4}, {"kv_num_heads", 2}, {"is_causal", o.causal}},
+      .floats = {{"softcap", o.softcap}}};
+  if (o.scores < 0) return m.node("Attention", inputs, attributes, outputs);
+  attributes.integers.push_back({"qk_matmul_output_mode", o.scores});
+  outputs.resize(3);
+  outputs.push_back("scores");
+  m.node("Attention", inputs, attributes, outputs);
+  return outputs.back();
 }
 
 struct MultiHead {
@@ -152,10 +160,11 @@ std::vector<GraphCase> attention_cases() {
   constexpr double kTolerance = 1e-5, kHalf = 3e-3;
   std::vector<GraphCase> cases;
   const auto add_onnx = [&](const char* name, const Onnx& o) {
+    const Extents result = o.scores < 0 ? Extents{2, 5, 64} : Extents{2, 4, 5, o.past + o.keys};
     cases.push_back({name,
                      {"Attention"},
                      {2, 5, 32},
-                     {2, 5, 64},
+                     result,
                      [o](ModelBuilder& m) { return onnx_attention(m, o); },
                      kTolerance,
                      kHalf});
@@ -165,6 +174,12 @@ std::vector<GraphCase> attention_cases() {
   add_onnx("attention, causal, more keys, a past", {.keys = 7, .past = 3, .causal = true});
   add_onnx("attention, causal, less keys, a past",
            {.keys = 2, .past = 3, .causal = true, .has_mask = true});
+  add_onnx("attention, products", {.keys = 7, .causal = true, .scores = 0, .softcap = 2});
+  add_onnx("attention, scores with a mask", {.keys = 7, .past = 3, .has_mask = true, .scores = 1});
+  add_onnx("attention, scores before softcap", {.keys = 7, .past = 3, .scores = 1, .softcap = 2});
+  add_onnx("attention, scores after softcap", {.keys = 7, .past = 3, .scores = 2, .softcap = 2});
+  add_onnx("attention, weights",
+           {.keys = 7, .past = 3, .causal = true, .has_mask = true, .scores = 3});
   const auto add_multi_head = [&](const char* name, const MultiHead& o) {
     cases.push_back({name,
                      {"MultiHeadAttention"},

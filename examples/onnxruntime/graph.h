@@ -46,6 +46,7 @@ struct Settings {
   Numerics numerics = Numerics::kReproducible;  // of convolutions
   index_t threads = 1;                          // that the session has
   bool takes_glue_alone = false;                // for tests: parts that are not worth a visit
+  int host_version = ORT_API_VERSION;           // 23 of ONNX Runtime 1.23
 };
 
 struct Graph {

@@ -118,7 +118,8 @@ constexpr Expectation kExpectations[] = {
     {"LayerNormalization", "test_layer_normalization_", 19},
     {"RMSNormalization", "test_rms_normalization_", 19},
     {"RotaryEmbedding", "test_rotary_embedding", 8},
-    {"Attention", "test_attention_", 48},
+    {"Attention", "test_attention_",
+     60},  // two have masks before softcap, as ONNX had it before 1.22
     {"MatMulInteger", "test_matmulinteger", 1},
     {"ConvInteger", "test_convinteger_", 2},
     {"QLinearMatMul", "test_qlinearmatmul_", 4},

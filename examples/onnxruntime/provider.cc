@@ -218,7 +218,7 @@ struct Provider : OrtEp {
 };
 
 struct Factory : OrtEpFactory {
-  Factory() : OrtEpFactory{} {
+  explicit Factory(int version) : OrtEpFactory{}, host_version(version) {
     ort_version_supported = ORT_API_VERSION;
     OrtEpFactory::GetName = [](const OrtEpFactory*) noexcept -> const char* { return kName; };
     OrtEpFactory::GetVendor = [](const OrtEpFactory*) noexcept -> const char* { return kVendor; };
@@ -241,9 +241,13 @@ struct Factory : OrtEpFactory {
           });
         };
     OrtEpFactory::CreateEp =
-        [](OrtEpFactory*, const OrtHardwareDevice* const*, const OrtKeyValuePairs* const*,
+        [](OrtEpFactory* self, const OrtHardwareDevice* const*, const OrtKeyValuePairs* const*,
            std::size_t, const OrtSessionOptions* options, const OrtLogger*, OrtEp** ep) noexcept {
-          return guarded([&] { *ep = new Provider(read_settings(options)); });
+          return guarded([&] {
+            Settings settings = read_settings(options);
+            settings.host_version = static_cast<Factory*>(self)->host_version;
+            *ep = new Provider(settings);
+          });
         };
     OrtEpFactory::ReleaseEp = [](OrtEpFactory*, OrtEp* ep) noexcept {
       delete static_cast<Provider*>(ep);
@@ -267,7 +271,15 @@ struct Factory : OrtEpFactory {
       return nullptr;
     };
   }
+
+  int host_version;
 };
+
+// 23 of "1.23.2".
+int minor_version(const std::string& version) {
+  const std::size_t dot = version.find('.');
+  return dot == std::string::npos ? ORT_API_VERSION : std::atoi(version.c_str() + dot + 1);
+}
 
 }  // namespace
 }  // namespace tessera::ort
@@ -286,7 +298,7 @@ TESSERA_ORT_EXPORT OrtStatus* CreateEpFactories(const char*, const OrtApiBase* b
   return tessera::ort::guarded([&] {
     *count = 0;
     if (most < 1) throw std::length_error("tessera: no room for a factory");
-    factories[0] = new tessera::ort::Factory;
+    factories[0] = new tessera::ort::Factory(tessera::ort::minor_version(base->GetVersionString()));
     *count = 1;
   });
 }
