@@ -22,6 +22,8 @@ struct GraphCase {
   double bfloat_tolerance = 0;  // likewise in bf16
   Extents declared = {};        // of the input, if not all are known to the model
   int opset = 21;
+  // What the host runs, if not the same: it draws the same random numbers.
+  std::function<std::string(ModelBuilder&)> build_for_host = {};
 };
 
 inline std::string scalar(ModelBuilder& m, float value) { return m.weight({value}, {}); }
@@ -29,6 +31,7 @@ inline std::string scalar(ModelBuilder& m, float value) { return m.weight({value
 std::vector<GraphCase> attention_cases();
 std::vector<GraphCase> conv_cases();
 std::vector<GraphCase> layer_cases();
+std::vector<GraphCase> quantized_cases();
 
 }  // namespace tessera::ort
 

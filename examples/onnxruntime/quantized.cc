@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "convolution.h"
+#include "floats.h"
 #include "integers.h"
 #include "kernel.h"
 #include "products.h"
@@ -309,7 +310,8 @@ class DynamicQuantizeLinear : public Kernel {
   }
 };
 
-// Weights of 4 or 8 bits in blocks along k, each with a scale and a zero point.
+// Weights of 2, 4 or 8 bits in blocks along k, each with a scale and a zero point.
+template <class T>
 class MatMulNBits : public Kernel {
  public:
   bool read(const NodeView& node) {
@@ -319,49 +321,33 @@ class MatMulNBits : public Kernel {
     block_ = static_cast<index_t>(node.integer("block_size", 0));
     // Of 4 a block of activations may be rounded to 8 bits.
     if (node.integer("accuracy_level", 0) == 4) activations_ = Activations::kInt8Block32;
-    const bool has_formats = (bits_ == 4 || bits_ == 8) && block_ > 0 && block_ % 32 == 0;
-    const bool has_constants =
-        node.constant(1) != nullptr && node.constant(2) != nullptr && node.type(1) == kUint8 &&
-        node.is_float(2) &&
-        (!node.has_input(3) || (node.constant(3) != nullptr && node.type(3) == kUint8));
-    return node.is_float(0) && has_formats && has_constants && k_ > 0 && n_ > 0 &&
-           !node.has_input(4) && (!node.has_input(5) || node.is_float(5));
+    const bool has_formats =
+        (bits_ == 2 || bits_ == 4 || bits_ == 8) && block_ > 0 && block_ % 32 == 0;
+    const bool has_constants = node.constant(1) != nullptr && node.constant(2) != nullptr &&
+                               node.type(1) == kUint8 && node.is_like_first(2) &&
+                               reads_zero_points(node);
+    return has_formats && has_constants && k_ > 0 && n_ > 0 && !node.has_input(4) &&
+           node.is_like_first(5);
   }
 
   void prepare(Preparation& p) override {
-    const index_t blocks = (k_ + block_ - 1) / block_;
-    const auto expect = [](const Tensor& t, index_t bytes, const char* name) {
-      if (static_cast<index_t>(t.bytes()) != bytes) {
-        throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(bytes) +
-                                    " bytes, got " + std::to_string(t.bytes()));
-      }
-    };
-    expect(*p.constant(1), n_ * blocks * block_ * bits_ / 8, "B");
-    expect(*p.constant(2), n_ * blocks * 4, "scales");
-    std::vector<std::uint8_t> zeros(static_cast<std::size_t>(n_ * blocks),
-                                    static_cast<std::uint8_t>(1 << (bits_ - 1)));
-    if (const Tensor* const given = p.constant(3)) {
-      const index_t row = (blocks * bits_ + 7) / 8;
-      expect(*given, n_ * row, "zero_points");
-      for (index_t i = 0; i < n_ * blocks; ++i) {
-        const index_t bit = i % blocks * bits_;
-        const int byte = given->as<const std::uint8_t>()[i / blocks * row + bit / 8];
-        zeros[static_cast<std::size_t>(i)] =
-            static_cast<std::uint8_t>(byte >> (bit % 8) & ((1 << bits_) - 1));
-      }
-    }
+    bias_.prepare(p);
+    expect(*p.constant(1), n_ * row_bytes(), "B");
+    expect(*p.constant(2), n_ * blocks() * size_of(DTypeTraits<T>::kDType), "scales");
+    const std::vector<std::uint8_t> zeros = zero_points(p.constant(3));
     GroupQuantizedView view;
     view.codes = p.constant(1)->as<const std::uint8_t>();
     view.rows = n_;
     view.cols = k_;
-    view.row_bytes = blocks * block_ * bits_ / 8;
+    view.row_bytes = row_bytes();
     view.bits = bits_;
     view.is_signed = false;
     view.group = block_;
     view.scales = p.constant(2)->data;
-    view.scale_strides = {blocks, 1};
+    view.scale_type = DTypeTraits<T>::kDType;
+    view.scale_strides = {blocks(), 1};
     view.zero_points = zeros.data();
-    view.zero_point_strides = {blocks, 1};
+    view.zero_point_strides = {blocks(), 1};
     weights_ = pack_weights(view);
     for (const std::size_t i : {1, 2, 3}) p.release(i);
   }
@@ -376,19 +362,66 @@ class MatMulNBits : public Kernel {
     shape.back() = n_;
     const index_t rows = static_cast<index_t>(count(a.shape, 0, a.rank() - 1));
     Epilogue steps;
-    if (const Tensor* const bias = step.dense_input(5)) {
-      steps = epi::bias(View<const float, 1>(vector_view<const float>(*bias)));
-    }
-    gemm(matrix<float>(a, 0, rows, k_, false), weights_,
-         row_major(step.output(0, shape)->as<float>(), {rows, n_}),
+    const std::optional<Tensor> bias = bias_.tensor(step);
+    if (bias) steps = epi::bias(View<const float, 1>(vector_view<const float>(*bias)));
+    gemm(matrix<T>(a, 0, rows, k_, false), weights_,
+         row_major(step.output(0, shape)->as<T>(), {rows, n_}),
          {.activations = activations_, .context = &step.context()}, steps);
   }
 
  private:
+  index_t blocks() const { return (k_ + block_ - 1) / block_; }
+  index_t row_bytes() const { return blocks() * block_ * bits_ / 8; }
+  int middle() const { return 1 << (bits_ - 1); }
+  int highest() const { return (1 << bits_) - 1; }
+
+  // Codes, or numbers that could be codes.
+  bool reads_zero_points(const NodeView& node) const {
+    if (!node.has_input(3)) return true;
+    const Tensor* const zeros = node.constant(3);
+    if (zeros == nullptr) return false;
+    if (zeros->type == kUint8) return true;
+    if (!node.is_like_first(3)) return false;
+    const T* const values = zeros->as<const T>();
+    return std::all_of(values, values + count(zeros->shape), [&](T value) {
+      const float z = static_cast<float>(value);
+      return z >= 0 && z <= static_cast<float>(highest()) && z == std::nearbyint(z);
+    });
+  }
+
+  static void expect(const Tensor& t, index_t bytes, const char* name) {
+    if (static_cast<index_t>(t.bytes()) != bytes) {
+      throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(bytes) +
+                                  " bytes, got " + std::to_string(t.bytes()));
+    }
+  }
+
+  // [n, blocks], of bits without gaps within a row, of floats, or of nothing.
+  std::vector<std::uint8_t> zero_points(const Tensor* given) const {
+    std::vector<std::uint8_t> zeros(static_cast<std::size_t>(n_ * blocks()),
+                                    static_cast<std::uint8_t>(middle()));
+    if (given == nullptr) return zeros;
+    const bool is_packed = given->type == kUint8;
+    const index_t row = is_packed ? (blocks() * bits_ + 7) / 8 : blocks();
+    expect(*given, n_ * row * static_cast<index_t>(size_of_element(given->type)), "zero_points");
+    for (index_t i = 0; i < n_ * blocks(); ++i) {
+      std::uint8_t& zero = zeros[static_cast<std::size_t>(i)];
+      if (is_packed) {
+        const index_t bit = i % blocks() * bits_;
+        const int byte = given->as<const std::uint8_t>()[i / blocks() * row + bit / 8];
+        zero = static_cast<std::uint8_t>(byte >> (bit % 8) & highest());
+      } else {
+        zero = static_cast<std::uint8_t>(static_cast<float>(given->as<const T>()[i]));
+      }
+    }
+    return zeros;
+  }
+
   index_t k_ = 0, n_ = 0, block_ = 0;
   int bits_ = 4;
   Activations activations_ = Activations::kFloat;
   PackedWeights weights_;
+  FloatInput bias_{5};
 };
 
 }  // namespace
@@ -404,7 +437,7 @@ void add_quantized_products(std::vector<Operator>& operators) {
                          return make_spatial<IntegerConv>(node, node.rank(3));
                        }});
   operators.push_back({kOnnx, "DynamicQuantizeLinear", make_if_read<DynamicQuantizeLinear>});
-  operators.push_back({kMicrosoft, "MatMulNBits", make_if_read<MatMulNBits>});
+  operators.push_back({kMicrosoft, "MatMulNBits", make_for_real<MatMulNBits>});
 }
 
 }  // namespace tessera::ort

@@ -141,15 +141,25 @@ class ModelBuilder {
   std::string weights(const Extents& extents, float limit) {
     return weight(random(elements(extents), limit), extents);
   }
-  std::string weight(std::vector<float> values, const Extents& extents) {
-    switch (precision_.values) {
+  std::string weight(const std::vector<float>& values, const Extents& extents) {
+    switch (precision_.type) {
       case ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16:
-        return rounded_weight<Ort::Float16_t>(std::move(values), extents);
+        return constant<Ort::Float16_t>({values.begin(), values.end()}, extents);
       case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
-        return rounded_weight<Ort::BFloat16_t>(std::move(values), extents);
+        return constant<Ort::BFloat16_t>({values.begin(), values.end()}, extents);
       default:
-        return constant(values, extents);
+        return constant(rounded(values), extents);
     }
+  }
+  // The values that weights of these get.
+  std::vector<float> rounded(std::vector<float> values) const {
+    for (float& v : values) {
+      if (precision_.values == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16)
+        v = Ort::Float16_t(v).ToFloat();
+      if (precision_.values == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16)
+        v = Ort::BFloat16_t(v).ToFloat();
+    }
+    return values;
   }
   std::vector<float> random(std::size_t count, float limit) {
     std::uniform_real_distribution<float> uniform(-limit, limit);
@@ -188,14 +198,6 @@ class ModelBuilder {
   }
 
  private:
-  template <class T>
-  std::string rounded_weight(std::vector<float> values, const Extents& extents) {
-    std::vector<T> rounded;
-    for (float& v : values) v = rounded.emplace_back(v).ToFloat();
-    const bool is_wide = precision_.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-    return is_wide ? constant(values, extents) : constant(rounded, extents);
-  }
-
   static Ort::ValueInfo value_info(const std::string& name, const Extents& extents) {
     const Ort::TensorTypeAndShapeInfo shape(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, extents);
     const Ort::TypeInfo type = Ort::TypeInfo::CreateTensorInfo(shape.GetConst());
