@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # Ports: shared objects with the interface of another library, over tessera::compiled.
 include_guard(GLOBAL)
+include(CheckCXXCompilerFlag)
+check_cxx_compiler_flag(-fno-gnu-unique TESSERA_HAS_NO_GNU_UNIQUE)
 
-# The shared object lib<name>.so, which exports what it declares visible and nothing of what it is made of.
+# The shared object lib<name>.so, which exports what it declares visible and nothing of what it is made of. dlclose() takes it out of
+# memory again: one symbol that g++ makes unique in the process, such as a table in an inline function, would keep it there.
 function(tessera_add_port name)
   add_library(${name} SHARED ${ARGN})
   target_link_libraries(${name} PRIVATE tessera::compiled)
   set_target_properties(${name} PROPERTIES CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_options(${name} PRIVATE "LINKER:--exclude-libs,ALL" "LINKER:--no-undefined")
+  if(TESSERA_HAS_NO_GNU_UNIQUE)
+    target_compile_options(${name} PRIVATE -fno-gnu-unique)
+  endif()
   if(TESSERA_INSTALL)
     install(TARGETS ${name} LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
   endif()

@@ -23,6 +23,7 @@
 #include <thread>
 #include <vector>
 
+#include "test/is_mapped.h"
 #include "test/stderr_of.h"
 
 namespace {
@@ -333,6 +334,7 @@ int main(int argc, char** argv) {
       test_sessions(device, !is_emulated);
     }
     ggml_backend_unload(reg);
+    EXPECT(!tessera::test::is_mapped(argv[2]));
   }
   std::puts("all passed");
 }

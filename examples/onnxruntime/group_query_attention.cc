@@ -181,7 +181,7 @@ class GroupQueryAttention : public Kernel {
         }
         std::fill(head + end * dim, head + room * dim, T());
         copy(View<const T, 2>(&now(b, h, 0, 0), {tokens, dim}, {now.stride(2), now.stride(3)}),
-             row_major(head + start * dim, {tokens, dim}));
+             row_major(head + start * dim, {tokens, dim}), {.context = &step.context()});
       }
     }
     return to;

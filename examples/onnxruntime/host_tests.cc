@@ -6,9 +6,11 @@
 
 #include <atomic>
 #include <cstdio>
+#include <string>
 #include <thread>
 
 #include "graph_tests.h"
+#include "test/is_mapped.h"
 
 namespace tessera::ort {
 namespace {
@@ -105,6 +107,15 @@ bool refuses_options(Runtime& runtime) {
   return false;
 }
 
+// The host of 1.23 opens a library twice and closes it once. Nothing else may keep ours in memory, such as what threads hold.
+bool goes_away(const std::string& library) {
+  if (void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD)) {
+    dlclose(handle);
+    dlclose(handle);
+  }
+  return !test::is_mapped(library);
+}
+
 // Unloaded, forgotten, and loaded again.
 bool reloads(Runtime& runtime) {
   const std::vector<float> x = image(9);
@@ -116,8 +127,9 @@ bool reloads(Runtime& runtime) {
       if (round > 0 && y != expected) return false;
       expected = y;
     }
+    if (!test::is_mapped(runtime.library())) return false;
     runtime.unregister_provider();
-    if (!runtime.devices().empty()) return false;
+    if (!runtime.devices().empty() || !goes_away(runtime.library())) return false;
     runtime.register_provider();
     if (runtime.devices().empty()) return false;
   }

@@ -52,6 +52,8 @@ class Preparation {
   virtual const Tensor* constant(std::size_t i) = 0;
   // The kernel has what it needs of it, and won't ask for it in run().
   virtual void release(std::size_t i) = 0;
+  // For what packs and copies: scratch of the thread would stay with it, and keep the library in memory.
+  virtual Context& context() = 0;
 };
 
 // Results are changed on the way to memory: what the epilogues of Tessera do.

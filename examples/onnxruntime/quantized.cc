@@ -38,7 +38,8 @@ class IntegerMatMul : public Kernel {
     b_shape_ = b->shape;
     with_byte(b->type, [&]<class T>(T) {
       packed_ = pack_b(matrix<T>(*b, 0, static_cast<index_t>(b->shape[0]),
-                                 static_cast<index_t>(b->shape[1]), false));
+                                 static_cast<index_t>(b->shape[1]), false),
+                       {.context = &p.context()});
     });
     p.release(b_);
   }
@@ -146,8 +147,10 @@ class IntegerConv : public Kernel {
     if (w == nullptr) return;
     channels_ = w->shape[0];
     kernel_ = spatial_extents<kRank>(*w);
+    ConvOptions<kRank> options = geometry_.options();
+    options.context = &p.context();
     with_byte(w->type, [&]<class T>(T) {
-      packed_ = pack_filters<kRank>(channels_view<const T, kRank + 2>(*w), geometry_.options());
+      packed_ = pack_filters<kRank>(channels_view<const T, kRank + 2>(*w), options);
     });
     p.release(w_);
   }
@@ -245,7 +248,8 @@ class IntegerConv : public Kernel {
   // The sums as s32, or as codes.
   void store(Step& step, const Tensor& sums, const Tensor& y) const {
     const auto from = channels_view<const std::int32_t, kRank + 2>(sums);
-    if (!requantizes_) return copy(from, channels_view<std::int32_t, kRank + 2>(y));
+    if (!requantizes_)
+      return copy(from, channels_view<std::int32_t, kRank + 2>(y), {.context = &step.context()});
     const index_t columns = static_cast<index_t>(y.shape[1]);
     const auto factors = scales(step, columns);
     const float zero = static_cast<float>(Lines{step.dense_input(7), "y_zero_point"}.integer(0));
@@ -262,7 +266,8 @@ class IntegerConv : public Kernel {
             static_cast<T>(std::clamp(code, static_cast<float>(std::numeric_limits<T>::lowest()),
                                       static_cast<float>(std::numeric_limits<T>::max())));
       }
-      copy(channels_view<const T, kRank + 2>(codes), channels_view<T, kRank + 2>(y));
+      copy(channels_view<const T, kRank + 2>(codes), channels_view<T, kRank + 2>(y),
+           {.context = &step.context()});
     });
   }
 
@@ -348,7 +353,7 @@ class MatMulNBits : public Kernel {
     view.scale_strides = {blocks(), 1};
     view.zero_points = zeros.data();
     view.zero_point_strides = {blocks(), 1};
-    weights_ = pack_weights(view);
+    weights_ = pack_weights(view, {.context = &p.context()});
     for (const std::size_t i : {1, 2, 3}) p.release(i);
   }
 
