@@ -12,6 +12,8 @@ namespace {
 template <class T, int kRank>
 class ConvLayer : public FusingKernel {
  public:
+  bool writes_channels() const final { return true; }
+
   static bool has_types(const NodeView& node) {
     return node.is_real(0) && node.is_like_first(1) && node.is_like_first(2);
   }

@@ -111,6 +111,11 @@ class Kernel {
   virtual Activation as_activation() const { return {}; }
   virtual bool is_sum() const { return false; }
 
+  // Its result is the channels of its inputs, one after the other.
+  virtual bool joins_channels() const { return false; }
+  // Its result, with channels last, can be some of the channels of a larger tensor.
+  virtual bool writes_channels() const { return false; }
+
   // The kernel does it from now on.
   virtual bool take_activation(const Activation&) { return false; }
   // It adds kResidualInput, of the shape of its result, before the activation.

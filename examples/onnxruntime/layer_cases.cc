@@ -97,6 +97,21 @@ std::string detector(ModelBuilder& m) {
   return m.node("Mul", {both, scale});
 }
 
+// Results of convolutions and pooling, and an input, which has its channels first, joined twice.
+std::string joined(ModelBuilder& m) {
+  const auto pool = [&](const char* op, const std::string& x) {
+    return m.node(op, {x}, {.lists = {{"kernel_shape", {3, 3}}, {"pads", {1, 1, 1, 1}}}});
+  };
+  const std::string a = m.node("Relu", {conv3x3(m, "x", 4, 5)});
+  const std::string b = conv3x3(m, a, 5, 8);
+  const std::string first =
+      m.node("Concat", {pool("MaxPool", b), "x", conv3x3(m, a, 5, 3)}, {.integers = {{"axis", 1}}});
+  const std::string second = m.node(
+      "Concat", {m.node("Sigmoid", {conv3x3(m, first, 15, 6)}), pool("AveragePool", first), b},
+      {.integers = {{"axis", -3}}});
+  return conv3x3(m, second, 29, 7);
+}
+
 // A norm, which the host fuses, and a softmax with a mask as small operators, shapes computed from the extents of x.
 std::string small_operators(ModelBuilder& m) {
   constexpr std::int64_t kHidden = 24;
@@ -175,6 +190,16 @@ std::vector<GraphCase> layer_cases() {
        {2, 3, 12, 10},
        {2, 10, 6, 5},
        detector},
+      {"joined channels",
+       {"Conv", "Concat", "MaxPool", "AveragePool"},
+       {2, 4, 9, 7},
+       {2, 7, 9, 7},
+       joined,
+       1e-5,
+       3e-3,
+       2.4e-2,
+       {},
+       22},
       {"small operators of a transformer",
        {"Shape", "Gather", "Where", "Reshape", "Softmax"},
        {2, 5, 24},

@@ -26,6 +26,8 @@ class Pool : public Glue {
     return has_order;
   }
 
+  bool writes_channels() const override { return true; }
+
   void run(Step& step) const override {
     const Tensor& x = *step.input(0);
     if (!is_average_) {

@@ -131,11 +131,21 @@ class Program::Running : public Step {
     y.shape = shape;
     y.type = program_.types_[id];
     y.channels_last = false;
+    y.row = 0;
     if (place.kind == Place::Kind::kOutput) {
       y.data = host_.output(static_cast<std::size_t>(place.index), shape);
     } else if (place.kind == Place::Kind::kBuffer) {
       y.data = workspace_.buffers[static_cast<std::size_t>(place.index)].at_least(y.bytes());
       y.channels_last = layout == Layout::kChannelsLast && shape.size() >= 3 && shape.size() <= 5;
+    } else if (place.kind == Place::Kind::kPart) {
+      Tensor whole = y;
+      whole.shape[1] = place.channels;
+      const Place& home = program_.places_[static_cast<std::size_t>(place.index)];
+      std::byte* const memory = static_cast<std::byte*>(
+          workspace_.buffers[static_cast<std::size_t>(home.index)].at_least(whole.bytes()));
+      y.data = memory + static_cast<std::size_t>(place.channel) * size_of_element(y.type);
+      y.channels_last = true;
+      y.row = place.channels;
     } else {
       return nullptr;
     }
@@ -165,6 +175,7 @@ Program::Program(const Graph& graph, const std::vector<std::string>& inputs,
   place(graph, inputs, outputs);
   fuse(graph);
   prepare(graph);
+  join_in_place(graph);
   assign_buffers();
 }
 
@@ -294,6 +305,40 @@ void Program::prepare(const Graph& graph) {
   }
 }
 
+// What is only made to be joined with others is made where they are joined.
+void Program::join_in_place(const Graph& graph) {
+  for (const Instruction& instruction : instructions_) {
+    if (!instruction.kernel->joins_channels()) continue;
+    const int home = instruction.outputs[0];
+    if (places_[static_cast<std::size_t>(home)].kind != Place::Kind::kNowhere) continue;
+    index_t channels = 0;
+    bool are_known = true;
+    for (const int id : instruction.inputs) {
+      const Value& value = graph.values[static_cast<std::size_t>(id)];
+      are_known = are_known && value.has_rank && value.tensor.shape[1] >= 0;
+      if (are_known) channels += static_cast<index_t>(value.tensor.shape[1]);
+    }
+    if (!are_known) continue;
+    index_t channel = 0;
+    for (const int id : instruction.inputs) {
+      const Value& value = graph.values[static_cast<std::size_t>(id)];
+      if (can_be_part(value, id)) {
+        places_[static_cast<std::size_t>(id)] = {Place::Kind::kPart, home, channel, channels};
+      }
+      channel += static_cast<index_t>(value.tensor.shape[1]);
+    }
+  }
+}
+
+bool Program::can_be_part(const Value& value, int id) const {
+  if (places_[static_cast<std::size_t>(id)].kind != Place::Kind::kNowhere) return false;
+  const auto makes = [id](const Instruction& i) {
+    return i.kernel->writes_channels() && i.outputs[0] == id;
+  };
+  return value.consumers.size() == 1 &&
+         std::any_of(instructions_.begin(), instructions_.end(), makes);
+}
+
 // Values that are not needed at the same time share buffers.
 void Program::assign_buffers() {
   std::vector<std::size_t> last_use(places_.size(), 0);
@@ -307,7 +352,9 @@ void Program::assign_buffers() {
     const Instruction& instruction = instructions_[i];
     for (const int id : instruction.outputs) {
       if (id == kNoValue) continue;
-      Place& place = places_[static_cast<std::size_t>(id)];
+      const Place& own = places_[static_cast<std::size_t>(id)];
+      const bool is_part = own.kind == Place::Kind::kPart;
+      Place& place = places_[static_cast<std::size_t>(is_part ? own.index : id)];
       if (place.kind != Place::Kind::kNowhere) continue;
       place = {Place::Kind::kBuffer, unused.empty() ? buffers_++ : unused.back()};
       if (!unused.empty()) unused.pop_back();

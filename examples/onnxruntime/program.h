@@ -45,8 +45,9 @@ class Program {
   };
   // Where a value is while the program runs.
   struct Place {
-    enum class Kind { kNowhere, kConstant, kInput, kOutput, kBuffer } kind = Kind::kNowhere;
-    int index = 0;  // of an input, an output or a buffer
+    enum class Kind { kNowhere, kConstant, kInput, kOutput, kBuffer, kPart } kind = Kind::kNowhere;
+    int index = 0;  // of an input, an output or a buffer; of a part, the value that it is a part of
+    index_t channel = 0, channels = 0;  // of a part: the first of its own, and all
   };
   struct Workspace;
   class Running;
@@ -57,6 +58,8 @@ class Program {
   void prepare(const Graph& graph);
   void place(const Graph& graph, const std::vector<std::string>& inputs,
              const std::vector<std::string>& outputs);
+  void join_in_place(const Graph& graph);
+  bool can_be_part(const Value& value, int id) const;
   void assign_buffers();
 
   std::unique_ptr<Workspace> borrow_workspace();

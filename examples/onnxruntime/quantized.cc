@@ -142,6 +142,8 @@ class IntegerConv : public Kernel {
     return node.is_byte(7) && (!node.has_input(8) || node.type(8) == kInt32);
   }
 
+  bool writes_channels() const override { return true; }
+
   void prepare(Preparation& p) override {
     const Tensor* const w = p.constant(w_);
     if (w == nullptr) return;

@@ -128,15 +128,18 @@ class Concat : public Glue {
     axis_ = node.integer("axis", 0);
     inputs_ = node.input_count();
     const int rank = node.rank(0);
+    joins_channels_ = rank >= 3 && (axis_ == 1 || axis_ == 1 - rank);
     return size_of_element(node.type(0)) != 0 && inputs_ <= kResidualInput && rank >= 1 &&
            rank <= static_cast<int>(kMostAxes);
   }
+
+  bool joins_channels() const override { return joins_channels_; }
 
   void run(Step& step) const override {
     const Tensor& first = *step.input(0);
     const std::size_t axis = axis_of(axis_, first.rank());
     Shape shape = first.shape;
-    bool all_last = first.channels_last;
+    bool all_last = first.channels_last, some_in_place = first.row != 0;
     for (std::size_t i = 1; i < inputs_; ++i) {
       const Tensor& x = *step.input(i);
       Shape expected = shape;
@@ -146,15 +149,19 @@ class Concat : public Glue {
                                     to_string(x.shape));
       }
       all_last = all_last && x.channels_last;
+      some_in_place = some_in_place || x.row != 0;
       shape[axis] += x.shape[axis];
     }
-    const Tensor& y = *step.output(0, shape, all_last ? Layout::kChannelsLast : Layout::kAsOnnx);
+    const bool is_last = all_last || some_in_place;
+    const Tensor& y = *step.output(0, shape, is_last ? Layout::kChannelsLast : Layout::kAsOnnx);
     with_bits(y.type, [&]<class T>(T) {
       auto to = axes_view<T>(y);
       const std::size_t at = kMostAxes - shape.size() + axis;
       for (std::size_t i = 0; i < inputs_; ++i) {
         const auto from = axes_view<const T>(*step.input(i));
-        copy(from, part(to, at, 0, from.extents[at]), {.context = &step.context()});
+        if (from.data != to.data) {  // else it was made there
+          copy(from, part(to, at, 0, from.extents[at]), {.context = &step.context()});
+        }
         to.data += from.extents[at] * to.strides[at];
       }
     });
@@ -163,6 +170,7 @@ class Concat : public Glue {
  private:
   std::int64_t axis_ = 0;
   std::size_t inputs_ = 0;
+  bool joins_channels_ = false;
 };
 
 // The extents themselves, of the axes [start, end).

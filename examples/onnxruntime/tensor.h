@@ -110,13 +110,14 @@ inline std::string to_string(const Shape& shape) {
   return text + "}";
 }
 
-// Dense elements, not owned. The shape is that of ONNX, [n, c, spatial..]; with `channels_last` memory has the channels as its
-// last axis.
+// Elements, not owned. The shape is that of ONNX, [n, c, spatial..]; with `channels_last` memory has the channels as its last axis.
+// They are dense, unless they are some of the channels of a larger tensor: then `row` says how many that has.
 struct Tensor {
   void* data = nullptr;
   ElementType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
   Shape shape;
   bool channels_last = false;
+  index_t row = 0;  // elements from pixel to pixel; 0: the channels
 
   template <class T>
   T* as() const {
@@ -157,7 +158,12 @@ View<T, kRank> channels_view(const Tensor& t) {
   if (!t.channels_last) return detail::channels_first(t.as<T>(), extents);
   for (int i = 1; i + 1 < kRank; ++i) extents[i] = t.shape[static_cast<std::size_t>(i + 1)];
   extents[kRank - 1] = t.shape[1];
-  return row_major(t.as<T>(), extents);
+  View<T, kRank> view = row_major(t.as<T>(), extents);
+  if (t.row != 0) {
+    view.strides[kRank - 2] = t.row;
+    for (int i = kRank - 2; i-- > 0;) view.strides[i] = view.strides[i + 1] * view.extents[i + 1];
+  }
+  return view;
 }
 
 // How many axes views of any tensor have.
@@ -177,6 +183,7 @@ View<T, kMostAxes> axes_view(const Tensor& t) {
     stride *= view.extents[at];
   };
   if (t.channels_last) put(1);
+  if (t.row != 0) stride = t.row;
   for (std::size_t axis = t.rank(); axis-- > 0;) {
     if (!(t.channels_last && axis == 1)) put(axis);
   }
