@@ -97,14 +97,26 @@ bool errors_are_of_the_host(Runtime& runtime) {
   return is_ours && is_clear;
 }
 
-bool refuses_options(Runtime& runtime) {
+bool is_refused(Runtime& runtime, const Ort::SessionOptions& options, const char* why) {
   try {
-    small_network(runtime.env(), runtime.options(true, 1, "sloppy"));
+    small_network(runtime.env(), options);
   } catch (const Ort::Exception& error) {
-    return std::string(error.what()).find("expected reproducible or fast, got sloppy") !=
-           std::string::npos;
+    return std::string(error.what()).find(why) != std::string::npos;
   }
   return false;
+}
+
+bool refuses_options(Runtime& runtime) {
+  Ort::SessionOptions defaults;
+  defaults.AppendExecutionProvider_V2(runtime.env(), runtime.devices(), Ort::KeyValuePairs());
+  setenv("TESSERA_NUM_THREADS", "none", 1);
+  const bool no_threads =
+      is_refused(runtime, defaults, "TESSERA_NUM_THREADS: expected at least 1, got none");
+  unsetenv("TESSERA_NUM_THREADS");
+  return no_threads &&
+         is_refused(runtime, runtime.options(true, 1, "sloppy"),
+                    "numerics: expected reproducible or fast, got sloppy") &&
+         is_refused(runtime, runtime.options(true, 0), "threads: expected at least 1, got 0");
 }
 
 // The host of 1.23 opens a library twice and closes it once. Nothing else may keep ours in memory, such as what threads hold.

@@ -142,9 +142,27 @@ std::string option(const OrtSessionOptions* options, const char* name) {
   return value.c_str();
 }
 
+// Into how many parts work is cut: what the option says, else the environment, else as many as there are processors. The host does
+// not tell how many threads it has; it does more parts than those one after the other.
+index_t read_threads(const OrtSessionOptions* options) {
+  constexpr char kVariable[] = "TESSERA_NUM_THREADS";
+  std::string name = "threads", given = option(options, "threads");
+  const char* const variable = std::getenv(kVariable);
+  if (given.empty() && variable != nullptr) {
+    name = kVariable;
+    given = variable;
+  }
+  if (given.empty()) return std::max<index_t>(1, std::thread::hardware_concurrency());
+  const int threads = std::atoi(given.c_str());
+  if (threads < 1) {
+    throw std::invalid_argument("tessera: " + name + ": expected at least 1, got " + given);
+  }
+  return threads;
+}
+
 Settings read_settings(const OrtSessionOptions* options) {
   Settings settings;
-  const std::string numerics = option(options, "numerics"), threads = option(options, "threads");
+  const std::string numerics = option(options, "numerics");
   if (numerics == "fast") {
     settings.numerics = Numerics::kFast;
   } else if (!numerics.empty() && numerics != "reproducible") {
@@ -152,12 +170,7 @@ Settings read_settings(const OrtSessionOptions* options) {
                                 numerics);
   }
   settings.takes_glue_alone = option(options, "glue") == "alone";
-  settings.threads = threads.empty() ? static_cast<index_t>(std::thread::hardware_concurrency())
-                                     : static_cast<index_t>(std::atoi(threads.c_str()));
-  if (settings.threads < 1 && !threads.empty()) {
-    throw std::invalid_argument("tessera: threads: expected at least 1, got " + threads);
-  }
-  settings.threads = std::max<index_t>(1, settings.threads);
+  settings.threads = read_threads(options);
   return settings;
 }
 
