@@ -277,7 +277,9 @@ void Program::prepare(const Graph& graph) {
       const Value& value = graph_.values[static_cast<std::size_t>(inputs_[i])];
       return value.is_constant ? &value.tensor : nullptr;
     }
-    void release(std::size_t i) override { inputs_[i] = kNoValue; }
+    void release(std::size_t i) override {
+      if (i < inputs_.size()) inputs_[i] = kNoValue;
+    }
     Context& context() override { return context_; }
 
    private:
