@@ -119,7 +119,7 @@ bool refuses_options(Runtime& runtime) {
          is_refused(runtime, runtime.options(true, 0), "threads: expected at least 1, got 0");
 }
 
-// The host of 1.23 opens a library twice and closes it once. Nothing else may keep ours in memory, such as what threads hold.
+// The host of 1.23 opens a library twice and closes it once. Nothing else may keep ours in memory.
 bool goes_away(const std::string& library) {
   if (void* const handle = dlopen(library.c_str(), RTLD_NOW | RTLD_NOLOAD)) {
     dlclose(handle);
