@@ -32,7 +32,19 @@ int code_at(const std::uint8_t* bytes, std::int64_t i, std::int64_t bits) {
   return bytes[i * bits / 8] >> (i * bits % 8) & ((1 << bits) - 1);
 }
 
-// The operator; or, for a host that does not have so few, a product with the floats that its weights mean.
+// x of [rows, k] as the integers of 8 bits that a block of it is rounded to, and floats again.
+std::string with_8_bits(ModelBuilder& m, const std::string& x, std::int64_t k) {
+  const std::vector<std::int64_t> blocks = {-1, k / kBlock, kBlock}, whole = {-1, k};
+  const std::string b = m.node("Reshape", {x, m.constant(blocks, {3})});
+  const std::string largest =
+      m.node("ReduceMax", {m.node("Abs", {b}), m.constant<std::int64_t>({2}, {1})});
+  const std::string scale = m.node("Div", {largest, scalar(m, 127)});
+  const std::string codes = m.node("Round", {m.node("Div", {b, scale})});
+  return m.node("Reshape", {m.node("Mul", {codes, scale}), m.constant(whole, {2})});
+}
+
+// The operator; or, for a host that does not have so few or does not round activations on each architecture, a product
+// with the floats that its weights mean.
 std::string few_bits(ModelBuilder& m, const FewBits& o, bool for_host) {
   const std::int64_t blocks = (o.k + kBlock - 1) / kBlock;
   const std::int64_t blob = kBlock * o.bits / 8, zeros_row = (blocks * o.bits + 7) / 8;
@@ -57,7 +69,8 @@ std::string few_bits(ModelBuilder& m, const FewBits& o, bool for_host) {
         weights.push_back((static_cast<float>(code) - zeros[block]) * scales[block]);
       }
     }
-    const std::string product = m.node("MatMul", {"x", m.constant(weights, {o.k, kN})});
+    const std::string x = o.accuracy_level == 4 ? with_8_bits(m, "x", o.k) : "x";
+    const std::string product = m.node("MatMul", {x, m.constant(weights, {o.k, kN})});
     return o.has_bias ? m.node("Add", {product, bias}) : product;
   }
   std::vector<std::string> inputs = {
@@ -127,7 +140,7 @@ std::vector<GraphCase> quantized_cases() {
                      .output = y,
                      .build = [o](ModelBuilder& m) { return few_bits(m, o, false); },
                      .half_tolerance = o.accuracy_level == 4 ? 5e-3 : 3e-3});
-    if (o.bits == 2) {
+    if (o.bits == 2 || o.accuracy_level == 4) {
       cases.back().build_for_host = [o](ModelBuilder& m) { return few_bits(m, o, true); };
     }
   };
