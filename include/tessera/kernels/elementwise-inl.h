@@ -82,13 +82,24 @@ TESSERA_INLINE V binary_of(V a, V b) {
   }
 }
 
-// Those that keep no constants.
+// The most that leaves room for the function's constants (math-inl.h).
 template <UnaryOp kOp>
-inline constexpr bool kIsCheap = kOp == UnaryOp::kRelu || kOp >= UnaryOp::kSqrt;
+constexpr int unary_lmul() {
+  if (!kHasLmul) return 1;
+  switch (kOp) {
+    case UnaryOp::kSilu:
+    case UnaryOp::kGeluTanh:
+    case UnaryOp::kSigmoid:
+    case UnaryOp::kExp:
+      return 2;
+    default:
+      return kOp == UnaryOp::kRelu || kOp >= UnaryOp::kSqrt ? 8 : 1;
+  }
+}
 
 template <UnaryOp kOp>
 void unary(const float* x, float* y, index_t n) {
-  const Tag<float, kHasLmul && kIsCheap<kOp> ? 8 : 1> d;
+  const Tag<float, unary_lmul<kOp>()> d;
   for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
     store_part<kAll>(d, unary_of<kOp>(d, load_part<kAll>(d, x + i, count)), y + i, count);
   });

@@ -63,18 +63,15 @@ float exp_reduced(float r) {
 inline float power_of(std::uint32_t n) { return std::bit_cast<float>(n << 23); }
 
 template <bool kFused>
-float exp_in_range(float x) {
-  float shifted;
-  const float y = exp_reduced<kFused>(reduce_exp<kFused>(x, 2 * 127, shifted));
-  const auto n = std::bit_cast<std::uint32_t>(shifted);
-  const std::uint32_t half = n >> 1;
-  return product(product(y, power_of(half)), power_of(n - half));
-}
-
-template <bool kFused>
-float times_sigmoid(float x, float y) {
-  const float e = exp_in_range<kFused>(max_of(-104, -std::fabs(y)));
-  return (y < 0 ? product(x, e) : x) / (e + 1);
+float one_plus_exp_neg(float x) {
+  x = min_of(88, x);
+  constexpr float kShift = 0x1.8p23f + 127;
+  const float shifted = mul_add<kFused>(-0x1.715476p+0f, x, kShift), n = kShift - shifted;
+  const float r = mul_add<kFused>(-0x1.7f7d1cp-20f, n, mul_add<kFused>(-0x1.62e4p-1f, n, x));
+  const float tail = polynomial<kFused>(r, 0x1.fffffcp-2f, -0x1.55548cp-3f, 0x1.555858p-5f,
+                                        -0x1.123dep-7f, 0x1.6ac754p-10f);
+  const float y = mul_add<kFused>(mul_add<kFused>(tail, r, -1), r, 1);
+  return mul_add<kFused>(y, power_of(std::bit_cast<std::uint32_t>(shifted)), 1);
 }
 
 // sin(x + quadrants pi / 2) of x >= 0.
@@ -108,7 +105,13 @@ float sine_of_positive(float x, std::uint32_t quadrants) {
 
 template <bool kFused = true>
 float exp(float x) {
-  return impl::exp_in_range<kFused>(impl::max_of(-104, impl::min_of(89, x)));
+  float shifted;
+  const float r =
+      impl::reduce_exp<kFused>(impl::max_of(-104, impl::min_of(89, x)), 2 * 127, shifted);
+  const auto n = std::bit_cast<std::uint32_t>(shifted);
+  const std::uint32_t half = n >> 1;
+  return product(product(impl::exp_reduced<kFused>(r), impl::power_of(half)),
+                 impl::power_of(n - half));
 }
 
 // 2^(x * scale), least = -127 / scale.
@@ -173,9 +176,7 @@ float erf(float x) {
 
 template <bool kFused = true>
 float sigmoid(float x) {
-  const float e = impl::exp_in_range<kFused>(impl::max_of(-104, -std::fabs(x)));
-  const float z = e / (e + 1), y = x < 0 ? e : 1;
-  return mul_add<kFused>(-y, z, y);
+  return 1 / impl::one_plus_exp_neg<kFused>(impl::max_of(-89, x));
 }
 
 template <bool kFused = true>
@@ -200,15 +201,15 @@ float gelu(float x) {
 
 template <bool kFused = true>
 float gelu_tanh(float x) {
-  x = impl::max_of(-12, x);
+  x = impl::max_of(-10.05f, x);
   const float slope = mul_add<kFused>(0x1.2444f2p-4f, product(x, x), 0x1.988454p+0f);
-  return impl::times_sigmoid<kFused>(x, product(x, slope));
+  return x / impl::one_plus_exp_neg<kFused>(product(x, slope));
 }
 
 template <bool kFused = true>
 float silu(float x) {
-  x = impl::max_of(-110, x);
-  return impl::times_sigmoid<kFused>(x, x);
+  x = impl::max_of(-89, x);
+  return x / impl::one_plus_exp_neg<kFused>(x);
 }
 
 inline float hard_swish(float x) {
