@@ -105,6 +105,16 @@ void unary(const float* x, float* y, index_t n) {
   });
 }
 
+// One pass: the function alone, into a line of L1, and a product after it took 1.1 to 1.3 times as long for silu (Zen 3, 2026-11).
+template <UnaryOp kOp>
+void gated(const float* gate, const float* up, float* y, index_t n) {
+  const Tag<float, unary_lmul<kOp>()> d;
+  for_vectors(d, 0, n, [&]<bool kAll>(index_t i, size_t count) TESSERA_LAMBDA {
+    const auto g = unary_of<kOp>(d, load_part<kAll>(d, gate + i, count));
+    store_part<kAll>(d, mul(g, load_part<kAll>(d, up + i, count)), y + i, count);
+  });
+}
+
 template <BinaryOp kOp>
 void binary(const float* a, const float* b, float* y, index_t n) {
   const Tag<float, kHasLmul ? 8 : 1> d;
@@ -127,6 +137,7 @@ void with_number(const float* a, float b, float* y, index_t n) {
 template <int kOp = 0>
 void set_kernels(detail::NnKernels& kernels) {
   kernels.unary[kOp] = &unary<static_cast<UnaryOp>(kOp)>;
+  kernels.gates[kOp] = &gated<static_cast<UnaryOp>(kOp)>;
   if constexpr (kOp < kBinaryOps) {
     kernels.binary[kOp] = &binary<static_cast<BinaryOp>(kOp)>;
     kernels.number[kOp] = &with_number<static_cast<BinaryOp>(kOp)>;

@@ -86,11 +86,13 @@ struct NnKernels {
   DeltaKernel delta_pass = nullptr;
   L2NormKernel l2_normalize = nullptr;
   UnaryKernel unary[kUnaryOps] = {};
+  BinaryKernel gates[kUnaryOps] = {};  // op(a) * b
   BinaryKernel binary[kBinaryOps] = {};
   NumberKernel number[kBinaryOps] = {};
 
   UnaryKernel of(UnaryOp op) const { return unary[static_cast<int>(op)]; }
   BinaryKernel of(BinaryOp op) const { return binary[static_cast<int>(op)]; }
+  BinaryKernel gated(UnaryOp op) const { return gates[static_cast<int>(op)]; }
   NumberKernel with_number(BinaryOp op) const { return number[static_cast<int>(op)]; }
 };
 

@@ -139,18 +139,15 @@ TESSERA_LIBRARY_FUNCTION void checked_elementwise(const ElementwiseProblem& p) {
     const bool direct = loop.is_f32_row(2);
     float* const to = direct ? static_cast<float*>(result) : lines[0];
     const float* const from = load(0);
-    const auto combine = [&](BinaryOp op, const float* first_operand) {
-      if (loop.stride(1) != 0) return kernels.of(op)(first_operand, load(1), to, n);
-      kernels.load(loop.operands[1].dtype, loop.at(1, row, first), 1, lines[1], 1);
-      kernels.with_number(op)(first_operand, lines[1][0], to, n);
-    };
     if (p.kind == Kind::kUnary) {
       kernels.of(p.unary)(from, to, n);
-    } else if (p.kind == Kind::kBinary) {
-      combine(p.binary, from);
+    } else if (p.kind == Kind::kGated) {
+      kernels.gated(p.unary)(from, load(1), to, n);
+    } else if (loop.stride(1) != 0) {
+      kernels.of(p.binary)(from, load(1), to, n);
     } else {
-      kernels.of(p.unary)(from, lines[0], n);
-      combine(BinaryOp::kMul, lines[0]);
+      kernels.load(loop.operands[1].dtype, loop.at(1, row, first), 1, lines[1], 1);
+      kernels.with_number(p.binary)(from, lines[1][0], to, n);
     }
     if (!direct) kernels.store(to, p.y.dtype, result, loop.stride(2), n);
   });
