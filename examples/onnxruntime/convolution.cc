@@ -15,7 +15,7 @@ class ConvLayer : public FusingKernel {
   bool writes_channels() const final { return true; }
 
   static bool has_types(const NodeView& node) {
-    return node.is_real(0) && node.is_like_first(1) && node.is_like_first(2);
+    return node.is_like_first(1) && node.is_like_first(2);
   }
 
   template <class W, class Options>
@@ -53,7 +53,6 @@ class RealConv : public ConvLayer<T, kRank> {
     if (w == nullptr) return;
     ConvOptions<kRank> options = geometry_.options();
     options.numerics = numerics_;
-    options.context = &p.context();
     filters_ = pack_filters<kRank>(channels_view<const T, kRank + 2>(*w), options);
     channels_ = w->shape[0];
     kernel_ = spatial_extents<kRank>(*w);
@@ -108,9 +107,7 @@ class RealConvTranspose : public ConvLayer<T, kRank> {
     const Tensor* const w = p.constant(1);
     if (w == nullptr) return;
     std::vector<T> memory(static_cast<std::size_t>(count(w->shape)));
-    ConvTransposeOptions<kRank> options = options_;
-    options.context = &p.context();
-    filters_ = pack_filters<kRank>(filters(*w, memory.data(), p.context()), options);
+    filters_ = pack_filters<kRank>(filters(*w, memory.data(), nullptr), options_);
     channels_ = w->shape[1] * options_.groups;
     kernel_ = spatial_extents<kRank>(*w);
     p.release(1);
@@ -120,7 +117,7 @@ class RealConvTranspose : public ConvLayer<T, kRank> {
     if (filters_) return run_with(step, *filters_, channels_, kernel_);
     const Tensor& w = *step.dense_input(1);
     T* const memory = step.scratch_of<T>(count(w.shape));
-    run_with(step, filters(w, memory, step.context()), w.shape[1] * options_.groups,
+    run_with(step, filters(w, memory, &step.context()), w.shape[1] * options_.groups,
              spatial_extents<kRank>(w));
   }
 
@@ -153,7 +150,7 @@ class RealConvTranspose : public ConvLayer<T, kRank> {
   }
 
   // Weights [in, out / groups, spatial..] as [out, spatial.., in / groups], in `memory`.
-  View<const T, kRank + 2> filters(const Tensor& w, T* memory, Context& context) const {
+  View<const T, kRank + 2> filters(const Tensor& w, T* memory, Context* context) const {
     const index_t groups = options_.groups;
     const index_t in = static_cast<index_t>(w.shape[0]) / groups,
                   out = static_cast<index_t>(w.shape[1]);
@@ -161,7 +158,7 @@ class RealConvTranspose : public ConvLayer<T, kRank> {
     for (index_t g = 0; g < groups; ++g) {
       const View<const T, 3> from(w.as<T>() + g * in * out * taps, {out, taps, in},
                                   {taps, 1, out * taps});
-      copy(from, row_major(memory + g * in * out * taps, {out, taps, in}), {.context = &context});
+      copy(from, row_major(memory + g * in * out * taps, {out, taps, in}), {.context = context});
     }
     index_t extents[kRank + 2] = {out * groups};
     for (int i = 0; i < kRank; ++i) {

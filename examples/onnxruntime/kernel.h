@@ -52,8 +52,6 @@ class Preparation {
   virtual const Tensor* constant(std::size_t i) = 0;
   // The kernel has what it needs of it, and won't ask for it in run(). Of inputs that are left out, nothing.
   virtual void release(std::size_t i) = 0;
-  // For what packs and copies.
-  virtual Context& context() = 0;
 };
 
 // Results are changed on the way to memory: what the epilogues of Tessera do.

@@ -30,7 +30,7 @@ class MatMul : public FusingKernel {
     weights_shape_ = b->shape;
     const index_t k = static_cast<index_t>(b->shape[transpose_b_ ? 1 : 0]);
     const index_t n = static_cast<index_t>(b->shape[transpose_b_ ? 0 : 1]);
-    weights_ = pack_b(matrix<T>(*b, 0, k, n, transpose_b_), {.context = &p.context()});
+    weights_ = pack_b(matrix<T>(*b, 0, k, n, transpose_b_));
     p.release(1);
   }
 
@@ -121,7 +121,7 @@ class Gemm : public FusingKernel {
     if (b == nullptr || count(b->shape) == 0) return;
     n_ = static_cast<index_t>(b->shape[transpose_b_ ? 0 : 1]);
     const index_t k = static_cast<index_t>(b->shape[transpose_b_ ? 1 : 0]);
-    weights_ = pack_b(matrix<T>(*b, 0, k, n_, transpose_b_), {.context = &p.context()});
+    weights_ = pack_b(matrix<T>(*b, 0, k, n_, transpose_b_));
     p.release(1);
   }
 

@@ -269,8 +269,8 @@ bool Program::fuse_into(const Graph& graph, std::size_t at) {
 void Program::prepare(const Graph& graph) {
   class Constants : public Preparation {
    public:
-    Constants(const Graph& graph, Instruction& instruction, Context& context)
-        : graph_(graph), inputs_(instruction.inputs), context_(context) {}
+    Constants(const Graph& graph, Instruction& instruction)
+        : graph_(graph), inputs_(instruction.inputs) {}
 
     const Tensor* constant(std::size_t i) override {
       if (i >= inputs_.size() || inputs_[i] == kNoValue) return nullptr;
@@ -280,16 +280,13 @@ void Program::prepare(const Graph& graph) {
     void release(std::size_t i) override {
       if (i < inputs_.size()) inputs_[i] = kNoValue;
     }
-    Context& context() override { return context_; }
 
    private:
     const Graph& graph_;
     std::vector<int>& inputs_;
-    Context& context_;
   };
-  Context context;
   for (Instruction& instruction : instructions_) {
-    Constants constants(graph, instruction, context);
+    Constants constants(graph, instruction);
     instruction.kernel->prepare(constants);
   }
   for (const Instruction& instruction : instructions_) {

@@ -38,8 +38,7 @@ class IntegerMatMul : public Kernel {
     b_shape_ = b->shape;
     with_byte(b->type, [&]<class T>(T) {
       packed_ = pack_b(matrix<T>(*b, 0, static_cast<index_t>(b->shape[0]),
-                                 static_cast<index_t>(b->shape[1]), false),
-                       {.context = &p.context()});
+                                 static_cast<index_t>(b->shape[1]), false));
     });
     p.release(b_);
   }
@@ -149,10 +148,8 @@ class IntegerConv : public Kernel {
     if (w == nullptr) return;
     channels_ = w->shape[0];
     kernel_ = spatial_extents<kRank>(*w);
-    ConvOptions<kRank> options = geometry_.options();
-    options.context = &p.context();
     with_byte(w->type, [&]<class T>(T) {
-      packed_ = pack_filters<kRank>(channels_view<const T, kRank + 2>(*w), options);
+      packed_ = pack_filters<kRank>(channels_view<const T, kRank + 2>(*w), geometry_.options());
     });
     p.release(w_);
   }
@@ -355,7 +352,7 @@ class MatMulNBits : public Kernel {
     view.scale_strides = {blocks(), 1};
     view.zero_points = zeros.data();
     view.zero_point_strides = {blocks(), 1};
-    weights_ = pack_weights(view, {.context = &p.context()});
+    weights_ = pack_weights(view);
     for (const std::size_t i : {1, 2, 3}) p.release(i);
   }
 
